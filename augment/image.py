@@ -1,0 +1,103 @@
+"""The image family: the spectrogram as a picture, values in dB mixed, moved and covered as pixels are.
+
+Probabilities are those of Table 1 of the paper. What is covered is filled with the sample's own mean.
+Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB, ``on`` (B,) says which samples
+are augmented, ``lam`` (B,) is the weight of the sample itself.
+"""
+
+import torch
+
+from augment.common import Augmentation, draw, partners, per_sample, resample
+
+LAM = 0.7  # share of the sample itself, where --lam says nothing else
+MASK_PART = 0.2  # the widest mask, as a part of its axis
+CUTOUT_PART = 0.4  # the widest hole, as a part of each axis
+GRID_CELLS = 5
+GRID_LIMIT = 0.3  # a cell becomes at most this much narrower or wider
+
+
+def mixup(x, lam):
+    """lam · x + (1 − lam) · partner, in dB (Zhang et al. 2018)."""
+    return torch.lerp(partners(x), x, per_sample(lam))
+
+
+def cutmix(x, lam):
+    """A box with 1 − lam of the area shows the partner (Yun et al. 2019)."""
+    side = (1 - lam).sqrt()
+    return torch.where(_box(x, side, side), partners(x), x)
+
+
+def mask(x, on):
+    """One band of rows and one of frames covered (SpecAugment, Park et al. 2019)."""
+    nothing = torch.zeros(1, device=x.device)
+    rows = _box(x, draw(on, 0, MASK_PART, 0.0), nothing + 1)
+    frames = _box(x, nothing + 1, draw(on, 0, MASK_PART, 0.0))
+    return cover(x, rows | frames)
+
+
+def cutout(x, on):
+    """One box covered (DeVries & Taylor 2017)."""
+    return cover(x, _box(x, draw(on, 0, CUTOUT_PART, 0.0), draw(on, 0, CUTOUT_PART, 0.0)))
+
+
+def horizontal_flip(x, on):
+    """Time runs backwards."""
+    return torch.where(per_sample(on), x.flip(3), x)
+
+
+def vertical_flip(x, on):
+    """The highest band becomes the lowest."""
+    return torch.where(per_sample(on), x.flip(2), x)
+
+
+def grid_distortion(x, on):
+    """Cells of a 5 × 5 grid become narrower and wider, borders and edges stay joined."""
+    return resample(resample(x, _uneven(x, on, 2), 2), _uneven(x, on, 3), 3)
+
+
+def cover(x, where):
+    """Fill ``where`` (broadcast to x) with each sample's own mean."""
+    return torch.where(where, x.mean((1, 2, 3), keepdim=True), x)
+
+
+def span(length, part):
+    """(B, length) bool: a stretch of round(part · length) places, anywhere. part: (B,) in 0 … 1."""
+    width = (part * length).round()
+    start = (torch.rand_like(part) * (length - width)).round()
+    place = torch.arange(length, device=part.device)
+    return (place >= start[:, None]) & (place < (start + width)[:, None])
+
+
+def _box(x, part_rows, part_frames):
+    """(B, 1, F, T) bool: a box of these parts of each axis, anywhere in the picture."""
+    rows, frames = span(x.shape[2], part_rows), span(x.shape[3], part_frames)
+    return rows[:, None, :, None] & frames[:, None, None, :]
+
+
+def _uneven(x, on, dim):
+    """(B, N) positions that cross the axis from end to end in cells of unequal width."""
+    length = x.shape[dim]
+    widths = torch.stack([draw(on, 1 - GRID_LIMIT, 1 + GRID_LIMIT, 1.0) for _ in range(GRID_CELLS)], 1)
+    borders = torch.nn.functional.pad(widths.cumsum(1) / widths.sum(1, keepdim=True), (1, 0))
+    place = torch.linspace(0, GRID_CELLS, length, device=x.device).expand(len(x), length)
+    positions = resample(borders[:, None, None], place, 3)[:, 0, 0] * (length - 1)
+    return torch.where(on[:, None], positions, torch.arange(length, device=x.device))
+
+
+FAMILY = {  # in the order of use; probabilities of the paper's Table 1
+    "mixup": Augmentation(
+        "weighted mean of two pictures, in dB", 0.6, lambda x, on, setup: mixup(x, setup.weight(on, LAM, LAM))
+    ),
+    "cutmix": Augmentation(
+        "a box shows another track", 0.6, lambda x, on, setup: cutmix(x, setup.weight(on, LAM, LAM))
+    ),
+    "horizontal_flip": Augmentation(
+        "time runs backwards", 0.8, lambda x, on, setup: horizontal_flip(x, on)
+    ),
+    "vertical_flip": Augmentation("high and low exchanged", 0.8, lambda x, on, setup: vertical_flip(x, on)),
+    "grid_distortion": Augmentation(
+        "cells of a 5 × 5 grid get other sizes", 0.6, lambda x, on, setup: grid_distortion(x, on)
+    ),
+    "mask": Augmentation("one band of rows and one of frames covered", 0.4, lambda x, on, setup: mask(x, on)),
+    "cutout": Augmentation("a box covered", 0.8, lambda x, on, setup: cutout(x, on)),
+}

@@ -1,0 +1,176 @@
+"""From an audio file to a log-mel spectrogram.
+
+Axes: S sample, F mel band (row 0 = lowest), T frame.
+"""
+
+import functools
+import warnings
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+import soundfile
+import soxr
+import torch
+import torchaudio
+
+import utils
+
+SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
+SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
+
+
+class AudioError(Exception):
+    """Why one audio file cannot be used, in a few words."""
+
+
+def default_settings():
+    """The spectrogram settings of :mod:`preprocessing` when no flag is given."""
+    return {
+        "features": "logmel",
+        "sample_rate": 22050,
+        "n_fft": 2048,
+        "hop_length": 512,
+        "n_mels": 128,
+        "f_min": 0.0,
+        "f_max": 11025.0,
+        "mel_scale": "slaney",
+        "reference": "clip maximum",
+        "db_min": -80.0,
+        "db_max": 0.0,
+        "dtype": "float16",
+    }
+
+
+def read_audio(path, sample_rate, min_seconds=0.0):
+    """Read one file as a mono waveform.
+
+    soundfile reads it; what soundfile does not know (m4a, aac …) goes to ffmpeg.
+
+    Returns
+    -------
+    waveform : float32 (S,), mean of the channels, at ``sample_rate`` Hz
+
+    Raises :class:`AudioError` for what is empty, not audio, truncated, silent or under ``min_seconds``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError("no such file")
+    if path.stat().st_size == 0:
+        raise AudioError("empty file (0 bytes)")
+    try:
+        waveform = _read_with_soundfile(path, sample_rate)
+    except soundfile.LibsndfileError:
+        waveform = _read_with_ffmpeg(path, sample_rate)
+    _check_waveform(waveform, sample_rate, min_seconds)
+    return waveform
+
+
+def _read_with_soundfile(path, sample_rate):
+    with soundfile.SoundFile(path) as file:
+        declared, native_rate = file.frames, file.samplerate
+        waveform = file.read(dtype="float32", always_2d=True).mean(axis=1)
+    if len(waveform) < 0.95 * declared:
+        raise AudioError(
+            f"truncated: {len(waveform) / native_rate:.1f} s of the {declared / native_rate:.1f} s it declares"
+        )
+    if native_rate != sample_rate and len(waveform):
+        waveform = soxr.resample(waveform, native_rate, sample_rate)
+    return waveform
+
+
+def _read_with_ffmpeg(path, sample_rate):
+    stream = ffmpeg.input(str(path.resolve())).output("pipe:", format="f32le", ac=1, ar=sample_rate, vn=None)
+    try:
+        raw, _ = stream.run(cmd=ffmpeg_binary(), capture_stdout=True, capture_stderr=True)
+    except ffmpeg.Error:
+        raise AudioError("not audio that soundfile or ffmpeg can read") from None
+    return np.frombuffer(raw, dtype="<f4")
+
+
+@functools.cache
+def ffmpeg_binary():
+    """The ffmpeg on PATH, or the one that the imageio-ffmpeg wheel brings."""
+    import shutil
+
+    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def _check_waveform(waveform, sample_rate, min_seconds):
+    seconds = len(waveform) / sample_rate
+    if len(waveform) == 0:
+        raise AudioError("no audio in the file (0 s)")
+    if seconds < min_seconds:
+        raise AudioError(f"too short: {seconds:.1f} s, --min_seconds is {min_seconds:g}")
+    if not np.isfinite(waveform).all():
+        raise AudioError("holds samples that are not finite numbers")
+    if np.abs(waveform).max() < SILENCE:
+        raise AudioError(f"silent for its whole {seconds:.1f} s")
+
+
+@functools.lru_cache(maxsize=8)
+def mel_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
+    """Triangular mel filters of equal area (Slaney 1998), as in librosa: (1 + n_fft // 2, F)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty low band is reported once, by check_settings
+        return torchaudio.functional.melscale_fbanks(
+            1 + n_fft // 2, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale=mel_scale
+        )
+
+
+def mel_power(waveform, settings):
+    """Mel power spectrogram: waveform (…, S) → (…, F, T), T = 1 + S // hop_length, as in librosa."""
+    waveform = torch.as_tensor(waveform)
+    n_fft = settings["n_fft"]
+    spectrum = torch.stft(
+        waveform,
+        n_fft,
+        settings["hop_length"],
+        window=torch.hann_window(n_fft, device=waveform.device),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    keys = ("sample_rate", "n_fft", "n_mels", "f_min", "f_max", "mel_scale")
+    filters = mel_filters(*(settings[key] for key in keys)).to(waveform.device)
+    return filters.T @ spectrum.abs().square()
+
+
+def log_mel(waveform, settings):
+    """Log-mel spectrogram in dB relative to the clip's maximum, clipped at ``db_min``.
+
+    waveform (…, S) float → (…, F, T) float32 in [db_min, 0].
+    """
+    decibels = 10 * mel_power(waveform, settings).clamp_min(1e-10).log10()
+    decibels = decibels - decibels.amax(dim=(-2, -1), keepdim=True)
+    return decibels.clamp_min(settings["db_min"])
+
+
+def encode(decibels, settings):
+    """dB → the array that is stored: float16 dB, or uint8 levels between db_min and db_max."""
+    if settings["dtype"] == "float16":
+        return decibels.numpy().astype(np.float16)
+    low, high = settings["db_min"], settings["db_max"]
+    level = (decibels - low) * (255 / (high - low))
+    return level.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def check_settings(settings):
+    """Raises :class:`utils.UserError` for spectrogram settings that make no spectrogram."""
+    nyquist = settings["sample_rate"] / 2
+    if not 0 <= settings["f_min"] < settings["f_max"] <= nyquist:
+        raise utils.UserError(
+            f"--f_min {settings['f_min']:g} and --f_max {settings['f_max']:g} must satisfy "
+            f"0 <= f_min < f_max <= {nyquist:g} Hz (half of --sr)"
+        )
+    for flag, key in (("--n_fft", "n_fft"), ("--hop_length", "hop_length"), ("--n_mels", "n_mels")):
+        if settings[key] < 1:
+            raise utils.UserError(f"{flag} must be at least 1")
+    keys = ("sample_rate", "n_fft", "n_mels", "f_min", "f_max", "mel_scale")
+    empty = int((mel_filters(*(settings[key] for key in keys)).amax(dim=0) == 0).sum())
+    if empty:
+        raise utils.UserError(
+            f"{empty} of the {settings['n_mels']} mel bands would be empty: "
+            "lower --n_mels, or raise --n_fft or --f_min"
+        )

@@ -1,0 +1,102 @@
+"""A collection of music files: tracks with a genre and a split, and the readers that find them.
+
+FMA has its own reader (:mod:`data.fma`); here is the one for any folder of genre sub-folders.
+"""
+
+import collections
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import utils
+from data.audio import SUFFIXES
+
+SPLITS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track before conversion: where its audio lies and where its array goes."""
+
+    track_id: str
+    source: Path
+    path: str
+    genre_top: str
+    split: str
+
+
+def find_tracks(source, splits_csv=None):
+    """Tracks of ``source/<genre>/**/<file>``, the layout of GTZAN and of many others.
+
+    A track's id is the file's name without its ending, or its relative path where that is not unique.
+    Splits come from ``splits_csv`` (columns track_id,split; tracks it does not name are ``excluded``), or are
+    80/10/10 % of every genre, drawn deterministically.
+
+    Raises :class:`utils.UserError`.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise utils.UserError(f"--source {source} is not a folder")
+    files = sorted(
+        (file for file in source.glob("*/**/*") if file.suffix.lower() in SUFFIXES and not _hidden(file, source)),
+        key=lambda file: file.relative_to(source).as_posix(),
+    )
+    if not files:
+        raise utils.UserError(f"no audio under {source}: expected {source}/<genre>/<file>.mp3 (or wav, au, flac …)")
+    ids = _track_ids(files, source)
+    genres = [file.relative_to(source).parts[0] for file in files]
+    splits = read_splits(splits_csv, ids) if splits_csv else stratified_splits(genres)
+    return [
+        Track(track_id, file, f"{genre}/{track_id.replace('/', '_')}.npy", genre, split)
+        for track_id, file, genre, split in zip(ids, files, genres, splits, strict=True)
+    ]
+
+
+def _hidden(file, source):
+    """GTZAN and others come with macOS's ``._name.au`` beside every ``name.au``."""
+    return any(part.startswith(".") for part in file.relative_to(source).parts)
+
+
+def _track_ids(files, source):
+    count = collections.Counter(file.stem for file in files)
+    return [file.stem if count[file.stem] == 1 else file.relative_to(source).as_posix() for file in files]
+
+
+def stratified_splits(genres, fractions=(0.8, 0.1, 0.1), seed=0):
+    """A split for every track, ``fractions`` of every genre; each split gets a track where three are to share.
+
+    genres: list of N genre names → list of N split names. The same list always gives the same splits.
+    """
+    genres = np.asarray(genres)
+    splits = np.full(len(genres), SPLITS[0], dtype=object)
+    chance = np.random.default_rng(seed)
+    for genre in np.unique(genres):
+        members = chance.permutation(np.flatnonzero(genres == genre))
+        if len(members) < 3:
+            continue
+        num_validation, num_test = (max(1, round(fraction * len(members))) for fraction in fractions[1:])
+        splits[members[:num_validation]] = SPLITS[1]
+        splits[members[num_validation : num_validation + num_test]] = SPLITS[2]
+    return splits.tolist()
+
+
+def read_splits(path, track_ids):
+    """Splits of ``track_ids`` from a CSV with columns track_id,split; ``excluded`` for those it leaves out.
+
+    Raises :class:`utils.UserError`.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str)
+        named = dict(zip(table["track_id"], table["split"], strict=True))
+    except FileNotFoundError:
+        raise utils.UserError(f"--splits {path} does not exist") from None
+    except (KeyError, ValueError, pd.errors.ParserError):
+        raise utils.UserError(f"--splits {path} needs the columns track_id,split") from None
+    splits = [named.get(track_id, "excluded") for track_id in track_ids]
+    if not set(splits) & set(SPLITS):
+        raise utils.UserError(
+            f"--splits {path} names none of these tracks as {', '.join(SPLITS)} (ids look like '{track_ids[0]}')"
+        )
+    return splits

@@ -1,0 +1,231 @@
+"""A spectrogram folder (``<data_dir>/<dataset>_npy/``) and fast batches of crops from it.
+
+Axes: N tracks, B batch, F mel band (row 0 = lowest), T frame.
+"""
+
+import concurrent.futures
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import utils
+
+COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+LEAST_FRAMES = 64  # of a crop: less leaves a ResNet, which divides by 32, nothing to see
+
+
+@dataclass
+class SpectrogramFolder:
+    """What stands in tracks.csv and spectrogram.json of one folder."""
+
+    dataset: str
+    path: Path
+    settings: dict
+    tracks: pd.DataFrame
+
+    def split(self, name):
+        """The rows of one split. Raises :class:`utils.UserError` when it has no track."""
+        rows = self.tracks[self.tracks["split"] == name].reset_index(drop=True)
+        if rows.empty:
+            there = ", ".join(f"{split} ({n})" for split, n in self.tracks["split"].value_counts().items())
+            raise utils.UserError(f"{self.path} has no track in the split '{name}'; it has: {there}")
+        return rows
+
+    def frames_in(self, seconds):
+        return max(1, round(seconds * self.settings["sample_rate"] / self.settings["hop_length"]))
+
+    def seconds_in(self, frames):
+        return frames * self.settings["hop_length"] / self.settings["sample_rate"]
+
+    def default_crop_seconds(self):
+        """5 s, or as long as 64 frames take where the frames are coarse."""
+        return max(5.0, round(self.seconds_in(LEAST_FRAMES), 2))
+
+
+def open_folder(data_dir, dataset):
+    """Open a spectrogram folder. Raises :class:`utils.UserError` that says what is missing."""
+    path = Path(data_dir) / f"{dataset}_npy"
+    if not (path / "tracks.csv").is_file():
+        there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
+        raise utils.UserError(
+            f"no spectrograms at {path}: run preprocessing.py first (--size, or --dataset NAME --source DIR), "
+            f"or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
+        )
+    try:
+        tracks = pd.read_csv(path / "tracks.csv", dtype={"track_id": str, "genre_top": str}, keep_default_na=False)
+        tracks = tracks[COLUMNS]
+    except (ValueError, KeyError, pd.errors.ParserError):
+        raise utils.UserError(f"{path / 'tracks.csv'} needs the columns {','.join(COLUMNS)}") from None
+    return SpectrogramFolder(dataset, path, utils.read_json(path / "spectrogram.json"), tracks)
+
+
+def labels_of(rows, genres):
+    """Genre names → int64 (N,). Raises :class:`utils.UserError` for a genre that is not in ``genres``."""
+    number = {genre: i for i, genre in enumerate(genres)}
+    unknown = sorted(set(rows["genre_top"]) - set(number))
+    if unknown:
+        raise utils.UserError(
+            f"the split '{rows['split'].iloc[0]}' holds genres that training never saw: {', '.join(unknown)}"
+        )
+    return torch.tensor([number[genre] for genre in rows["genre_top"]])
+
+
+# ------------------------------------------------------------------ crops
+
+
+def load(folder, rows, device, in_memory=None):
+    """The spectrograms of ``rows``: in memory (on ``device`` where that fits too), else read as they are needed.
+
+    in_memory: True or False forces it; None decides by the memory there is.
+    """
+    bytes_each = 1 if folder.settings["dtype"] == "uint8" else 2
+    num_bytes = int(rows["frames"].sum()) * folder.settings["n_mels"] * bytes_each
+    if in_memory is None:
+        in_memory = num_bytes < 0.4 * _memory()
+    if not in_memory:
+        return OnDisk(folder, rows, device)
+    fits_on_device = device.type == "cuda" and num_bytes < 0.4 * torch.cuda.mem_get_info(device)[0]
+    return InMemory(folder, rows, device, device if fits_on_device else torch.device("cpu"))
+
+
+def _memory():
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not told on this system
+        return 4 * 2**30
+
+
+class _Crops:
+    """What the two ways of holding spectrograms share."""
+
+    def __init__(self, folder, rows, device):
+        self.folder, self.rows, self.device = folder, rows, device
+        self.settings = folder.settings
+        self.lengths = torch.tensor(rows["frames"].to_numpy(), dtype=torch.int64)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def random_starts(self, tracks, num_frames):
+        """A first frame for each of ``tracks`` (any shape), uniform over the crops that lie inside the track."""
+        room = (self.lengths[tracks] - num_frames + 1).clamp_min(1)
+        return (torch.rand(tracks.shape) * room).long()
+
+    def even_starts(self, tracks, num_frames, num_crops):
+        """First frames of ``num_crops`` crops spread evenly from a track's begin to its end: (N, num_crops)."""
+        room = (self.lengths[tracks] - num_frames).clamp_min(0)
+        places = torch.linspace(0, 1, num_crops) if num_crops > 1 else torch.tensor([0.5])
+        return (room[:, None] * places).round().long()
+
+    def batches(self, requests, num_frames):
+        """For each request, a tuple of ``(tracks, starts)`` pairs of shape (B,), a tuple of crops (B, 1, F, T).
+
+        A track shorter than the crop is repeated. dB, float32, on the device.
+        """
+        for request in requests:
+            yield tuple(self.crop(tracks, starts, num_frames) for tracks, starts in request)
+
+    def _to_decibels(self, stored):
+        """(B, F, T) as stored → (B, 1, F, T) dB."""
+        stored = stored.to(self.device, non_blocking=True).unsqueeze(1).float()
+        if self.settings["dtype"] != "uint8":
+            return stored
+        low, high = self.settings["db_min"], self.settings["db_max"]
+        return stored.mul_((high - low) / 255).add_(low)
+
+
+class InMemory(_Crops):
+    """All spectrograms end to end in one (frames, F) tensor, so that a batch of crops is one gather of rows."""
+
+    def __init__(self, folder, rows, device, storage_device):
+        super().__init__(folder, rows, device)
+        dtype = torch.uint8 if self.settings["dtype"] == "uint8" else torch.float16
+        self.frames = torch.empty(int(self.lengths.sum()), self.settings["n_mels"], dtype=dtype)
+        self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            arrays = pool.map(lambda row: read_array(folder, row), rows.itertuples())
+            for offset, array in zip(self.offsets.tolist(), arrays, strict=True):
+                self.frames[offset : offset + array.shape[1]] = torch.from_numpy(np.ascontiguousarray(array.T))
+        self.frames = self.frames.to(storage_device)
+        self.storage_device = storage_device
+
+    def crop(self, tracks, starts, num_frames):
+        """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
+        where = torch.stack([self.offsets[tracks], starts, self.lengths[tracks]])
+        offsets, starts, lengths = where.to(self.storage_device, non_blocking=True).unsqueeze(-1)
+        inside = (starts + torch.arange(num_frames, device=self.storage_device)) % lengths
+        return self._to_decibels(self.frames[offsets + inside].transpose(1, 2))
+
+
+class OnDisk(_Crops):
+    """Memory-mapped files, read by threads that stay a few batches ahead of the training."""
+
+    threads, batches_ahead = 8, 4
+
+    def crop(self, tracks, starts, num_frames):
+        """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
+        return self._to_decibels(self._read(tracks, starts, num_frames))
+
+    def _read(self, tracks, starts, num_frames):
+        rows = (self.rows.iloc[track] for track in tracks.tolist())
+        crops = [self._read_one(row, start, num_frames) for row, start in zip(rows, starts.tolist(), strict=True)]
+        return torch.from_numpy(np.stack(crops))
+
+    def _read_one(self, row, start, num_frames):
+        array = read_array(self.folder, row, mmap_mode="r")
+        return array.take(range(start, start + num_frames), axis=1, mode="wrap")
+
+    def batches(self, requests, num_frames):
+        """As :meth:`_Crops.batches`, read ahead."""
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            waiting = []
+            for request in requests:
+                waiting.append([pool.submit(self._read, *pair, num_frames) for pair in request])
+                if len(waiting) > self.batches_ahead:
+                    yield self._arrived(waiting.pop(0))
+            for batch in waiting:
+                yield self._arrived(batch)
+
+    def _arrived(self, batch):
+        return tuple(self._to_decibels(crop.result()) for crop in batch)
+
+
+def read_array(folder, row, mmap_mode=None):
+    """One track's stored array (F, T). Raises :class:`utils.UserError` when it is not what tracks.csv says."""
+    path = folder.path / row.path
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
+    if array.shape != (folder.settings["n_mels"], row.frames):
+        raise utils.UserError(
+            f"{path} has shape {array.shape}, tracks.csv and spectrogram.json say "
+            f"({folder.settings['n_mels']}, {row.frames}): run preprocessing.py with --overwrite"
+        )
+    return array
+
+
+# ------------------------------------------------------------------ normalisation
+
+
+@dataclass
+class Normalisation:
+    """Mean and standard deviation in dB, measured on training tracks only."""
+
+    mean: float
+    std: float
+
+    def __call__(self, x):
+        return (x - self.mean) / self.std
+
+
+def measure_normalisation(spectrograms, num_tracks=1000, num_frames=128):
+    """The :class:`Normalisation` of evenly chosen training tracks, one central crop each."""
+    tracks = torch.linspace(0, len(spectrograms) - 1, min(num_tracks, len(spectrograms))).long()
+    starts = spectrograms.even_starts(tracks, num_frames, 1)[:, 0]
+    x = spectrograms.crop(tracks, starts, num_frames)
+    return Normalisation(mean=round(x.mean().item(), 4), std=round(x.std().clamp_min(1e-3).item(), 4))

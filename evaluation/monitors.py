@@ -1,0 +1,74 @@
+"""What a pre-training run must show besides its loss: a collapsed network has the lowest loss of all.
+
+Everything returns tensors of no dimension on the device of its input, so nothing waits for the device until
+the caller reads a value. Axes: B batch, N tracks, D feature dimension, k neighbours.
+"""
+
+import torch
+import torch.nn.functional as F
+
+# A run below either bound has collapsed; README explains what each means.
+MIN_STD_SHARE = 0.2  # of the healthy 1/√D
+MIN_RANK = 3.0  # directions
+
+
+@torch.no_grad()
+def normalised_std(z):
+    """Mean over dimensions of the std, over the batch, of the l2-normalised rows of z (B, D).
+
+    1/√D when the rows point everywhere (its largest value), 0 when all rows are the same
+    (Chen & He 2021, section 4.1).
+    """
+    return F.normalize(z.float(), dim=1).std(dim=0, correction=0).mean()
+
+
+@torch.no_grad()
+def effective_rank(z):
+    """exp of the entropy of the normalised singular values of the centred z (B, D) (Roy & Vetterli 2007).
+
+    The number of directions that the rows use: 1 when they lie on a line or are all the same, at most
+    min(B − 1, D).
+    """
+    rounding = torch.finfo(z.dtype).eps * torch.linalg.vector_norm(z.float())
+    singular = torch.linalg.svdvals(z.float() - z.float().mean(dim=0))
+    singular = torch.where(singular > rounding, singular, 0)  # rounding noise has full rank
+    share = singular / singular.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.special.entr(share).sum().exp()
+
+
+@torch.no_grad()
+def knn_accuracy(train_features, train_labels, features, labels, k=20, temperature=0.07, chunk=1024):
+    """Share of ``features`` (N, D) whose label a vote of the k nearest ``train_features`` finds.
+
+    Neighbours by cosine; a neighbour of similarity s votes with weight exp(s / temperature)
+    (Wu et al. 2018, section 3.4). Labels are integer tensors; k is at most the number of training tracks.
+    """
+    train = F.normalize(train_features.float(), dim=1)
+    k = min(k, len(train))
+    hits = []
+    for rows, truth in zip(features.split(chunk), labels.split(chunk), strict=True):
+        similarity, nearest = (F.normalize(rows.float(), dim=1) @ train.T).topk(k, dim=1)  # (B, k)
+        neighbour = train_labels[nearest]
+        weight = (similarity / temperature).exp()
+        agree = neighbour[:, :, None] == neighbour[:, None, :]  # (B, k, k)
+        vote = (agree * weight[:, None, :]).sum(2)  # what the genre of each neighbour gets in all
+        hits.append(neighbour.gather(1, vote.argmax(1, keepdim=True)).squeeze(1) == truth)
+    return torch.cat(hits).float().mean()
+
+
+def collapse_warning(std, rank, dim):
+    """A plain sentence when the representation has collapsed, else None.
+
+    std: :func:`normalised_std`, rank: :func:`effective_rank`, both of the same (B, ``dim``) output.
+    Warns when std is below ``MIN_STD_SHARE`` of 1/√dim (all tracks look the same) or the rank is below
+    ``MIN_RANK`` (all tracks lie on a line or a plane), or either is not a number.
+    """
+    std, rank, healthy = float(std), float(rank), dim**-0.5
+    if std >= MIN_STD_SHARE * healthy and rank >= MIN_RANK:
+        return None
+    return (
+        f"the representation is collapsing: std {std:.4f} (healthy {healthy:.4f}, collapsed below "
+        f"{MIN_STD_SHARE * healthy:.4f}), effective rank {rank:.1f} (collapsed below {MIN_RANK:g}). "
+        "Try a lower --lr, gentler augmentations, a larger --batch_size, or --method simclr; "
+        "a falling loss is no comfort, a collapsed network has the lowest."
+    )

@@ -1,0 +1,74 @@
+"""How sure a number is: bootstrap over tracks, tests for two results on the same tracks, spread over seeds.
+
+Axes: N tracks, K distinct values, R resamples.
+"""
+
+import numpy as np
+import scipy.stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+
+def resample_counts(counts, resamples=RESAMPLES, seed=0):
+    """Draw as many tracks as there are, with replacement, ``resamples`` times: (K,) → (R, K) counts.
+
+    ``counts`` says how many tracks are of each of K kinds (right and wrong; the cells of a confusion matrix).
+    A bootstrap needs to know only how many of each kind were drawn, and that is one multinomial draw.
+    """
+    counts = np.asarray(counts, dtype=np.int64).ravel()
+    return np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+
+
+def percentile_interval(draws):
+    """``[low, high]`` that holds the middle 95 % of the draws (the percentile bootstrap, Efron 1979)."""
+    tail = 50 * (1 - CONFIDENCE)
+    return [float(bound) for bound in np.percentile(draws, [tail, 100 - tail])]
+
+
+def bootstrap_interval(values, resamples=RESAMPLES, seed=0):
+    """95 % bootstrap interval ``[low, high]`` of the mean of ``values`` (N,), one value per track."""
+    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    return percentile_interval(resample_counts(counts, resamples, seed) @ distinct / counts.sum())
+
+
+def paired_bootstrap(correct_a, correct_b, resamples=RESAMPLES, seed=0):
+    """Difference in accuracy a − b on the same tracks: ``{"difference": float, "ci95": [low, high]}``.
+
+    ``correct_a`` and ``correct_b`` are (N,) booleans in the same order of tracks. Tracks are drawn in pairs,
+    so what is hard for both cancels: the interval is narrower than two intervals held side by side suggest.
+    """
+    difference = _booleans(correct_a).astype(float) - _booleans(correct_b)
+    return {"difference": float(difference.mean()), "ci95": bootstrap_interval(difference, resamples, seed)}
+
+
+def mcnemar(correct_a, correct_b):
+    """Two-sided p that two classifiers are equally good on the same tracks (McNemar 1947).
+
+    Only the tracks that exactly one of them gets right matter; if they are equally good, each such track is a
+    fair coin. The exact binomial test serves for any number of them: no approximation, no correction.
+    """
+    only_a = int((_booleans(correct_a) & ~_booleans(correct_b)).sum())
+    only_b = int((_booleans(correct_b) & ~_booleans(correct_a)).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue)
+
+
+def mean_std_interval(values):
+    """Spread over seeds: ``{"mean", "std", "ci95", "n"}``, with the sample std and Student's t interval.
+
+    This is the chance in training alone; the chance in which tracks are tested is the bootstrap's. A single
+    value has no spread: std and ci95 are None.
+    """
+    values = np.asarray(values, dtype=float)
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return {"mean": mean, "std": None, "ci95": None, "n": n}
+    std = float(values.std(ddof=1))
+    half = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * std / n**0.5
+    return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "n": n}
+
+
+def _booleans(correct):
+    return np.asarray(correct, dtype=bool)

@@ -1,0 +1,203 @@
+"""Small things every script needs: errors, seeds, devices, files that are never half-written, experiments.
+
+Imports nothing of ours.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can put right; the message is the one sentence that says how."""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of the description and shows every default that is worth showing."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=28, width=min(110, shutil.get_terminal_size().columns))
+
+    def _get_help_string(self, action):
+        if action.default in (None, False) or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def script_parser(doc):
+    """An ArgumentParser whose description is the script's docstring."""
+    return argparse.ArgumentParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter)
+
+
+def run(main, parser, argv=None):
+    """Parse, run, and turn a :class:`UserError` or Ctrl-C into one line and a non-zero exit status."""
+    args = parser.parse_args(argv)
+    try:
+        main(args)
+    except UserError as error:
+        sys.exit(_say(f"error: {error}", status=2))
+    except OSError as error:  # disk full, no permission …
+        sys.exit(_say(f"error: {error}", status=2))
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped: run the same command again to go on", status=130))
+
+
+def _say(line, status):
+    print(line, file=sys.stderr)
+    return status
+
+
+# ------------------------------------------------------------------ chance and devices
+
+
+def set_seed(seed, epoch=0):
+    """Seed torch, CPU and GPU, the only source of chance in training.
+
+    Each epoch draws from its own seed, so a resumed run repeats an uninterrupted one exactly.
+    """
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+
+
+def pick_device(name):
+    """``auto`` → the GPU when there is one; ``cuda`` or ``cpu`` → that, or :class:`UserError`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name} is not a device; use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but torch sees no GPU here; use --device cpu or auto")
+    return device
+
+
+def autocast(device):
+    """bfloat16 autocast on a GPU; nothing on a CPU, where float32 is exact and as fast."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def cosine_schedule(step, num_steps, warmup_steps=0):
+    """Factor on the base learning rate: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+# ------------------------------------------------------------------ files
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path):
+    """Raises :class:`UserError` when the file is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable JSON ({error})") from None
+
+
+def write_csv(path, columns, rows):
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def save_weights(path, state):
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_weights(path, device="cpu"):
+    """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except Exception as error:
+        raise UserError(f"{path} is not a readable weight file ({type(error).__name__})") from None
+
+
+# ------------------------------------------------------------------ experiments
+
+
+def new_experiment(exp_dir):
+    """Make and return ``exp_dir/<six digits>``, an id that nobody has."""
+    digits = random.SystemRandom()
+    while True:
+        folder = Path(exp_dir) / f"{digits.randrange(100_000, 1_000_000)}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+
+
+def find_experiment(exp_path, exp_dir="exp"):
+    """The folder of an experiment given by its id (under ``exp_dir``) or by its path.
+
+    Raises :class:`UserError` naming the experiments that exist.
+    """
+    for folder in (Path(exp_dir) / exp_path, Path(exp_path)):
+        if (folder / "configuration.json").is_file():
+            return folder
+    known = sorted((f.parent.name for f in Path(exp_dir).glob("*/configuration.json")), reverse=True)
+    there = ", ".join(known[:20]) + (" …" if len(known) > 20 else "") if known else "none yet"
+    raise UserError(f"no experiment '{exp_path}' under {exp_dir}; there are: {there}")
+
+
+def versions():
+    """What a result depends on: the command, the versions, the git commit of this suite."""
+    import platform
+
+    import torchvision
+
+    root = Path(__file__).parent
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {
+        "command": " ".join(sys.argv),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git_commit": commit,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }
