@@ -12,20 +12,19 @@ from augment.common import Augmentation, draw, partners, per_sample, resample, s
 LAM = 0.7  # share of the sample itself, where --lam says nothing else
 SEMITONES = (-4.0, 4.0)
 RATES = (0.6, 1.5)
+NEPER = math.log(10) / 10  # exp(NEPER · dB) is power
 
 
 def mixup(x, lam):
-    """The sound of both: lam of the power is the sample's own, 1 − lam its partner's.
+    """The sound of both: 10 log10(lam · 10^(x/10) + (1 − lam) · 10^(partner/10)).
 
     Adding waveforms adds power (their phases do not agree), so this is not a mean of decibels. It is the
-    log-mixup-exp of Niizumi et al. (BYOL-A, 2021). lam: (B,) in 0 … 1.
+    log-mixup-exp of BYOL-A (Niizumi et al. 2021). lam: (B,), the share of the power that is the sample's own.
     """
-    return add_power(x + _level(lam), partners(x) + _level(1 - lam))
-
-
-def add_power(a, b):
-    """10 log10(10^(a/10) + 10^(b/10)) without leaving decibels; −inf adds nothing."""
-    return torch.maximum(a, b) + 10 / math.log(10) * torch.log1p(torch.exp(-(a - b).abs() * math.log(10) / 10))
+    lam = per_sample(lam)
+    power = torch.exp(x * NEPER)
+    mixed = torch.lerp(partners(power), power, lam).log_().div_(NEPER)
+    return torch.where(lam == 1, x, mixed)
 
 
 def time_stretch(x, rate, num_frames):
@@ -38,19 +37,32 @@ def pitch_shift(x, semitones, settings):
 
     Band m of the result shows what the input has at the frequency of m divided by that factor, on the mel
     scale that made the spectrogram. Beyond the highest band there is nothing to read: the edge holds.
+    The level stays: a real shift spreads the same power over a band 2^(semitones/12) times as wide, which is
+    one gain for all frequencies and vanishes in dB relative to the clip's maximum.
     """
-    num_bands = x.shape[2]
-    low, high = (
-        hertz_to_mel(torch.tensor(float(settings[key])), settings["mel_scale"]).item()
-        for key in ("f_min", "f_max")
-    )
-    step = (high - low) / (num_bands + 1)  # the centre of band m is at low + (m + 1) step
-    bands = torch.arange(num_bands, device=x.device)
-    hertz = mel_to_hertz(low + (bands + 1) * step, settings["mel_scale"])
-    source = hertz_to_mel(hertz / 2 ** (semitones[:, None] / 12), settings["mel_scale"])
-    positions = (source - low) / step - 1
-    positions = torch.where(semitones[:, None] == 0, bands.to(positions.dtype), positions)
-    return resample(x, positions, 2)
+    bands = torch.arange(x.shape[2], device=x.device)
+    hertz = band_to_hertz(bands, x.shape[2], settings)
+    source = hertz_to_band(hertz / 2 ** (semitones[:, None] / 12), x.shape[2], settings)
+    return resample(x, torch.where(semitones[:, None] == 0, bands, source), 2)  # unshifted: the very values
+
+
+def band_to_hertz(band, num_bands, settings):
+    """Centre frequency of a band, a tensor of any shape, whole or not."""
+    low, step = _mel_axis(num_bands, settings)
+    return mel_to_hertz(low + (band + 1) * step, settings["mel_scale"])
+
+
+def hertz_to_band(hertz, num_bands, settings):
+    """The inverse of :func:`band_to_hertz`."""
+    low, step = _mel_axis(num_bands, settings)
+    return (hertz_to_mel(hertz, settings["mel_scale"]) - low) / step - 1
+
+
+def _mel_axis(num_bands, settings):
+    """Mel of f_min, and the distance between centres: num_bands triangles share num_bands + 2 corners."""
+    edges = torch.tensor([settings["f_min"], settings["f_max"]], dtype=torch.float64)
+    low, high = hertz_to_mel(edges, settings["mel_scale"]).tolist()
+    return low, (high - low) / (num_bands + 1)
 
 
 # Slaney's scale: linear up to 1000 Hz, then 27 steps for each factor of 6.4. HTK's: 2595 log10(1 + f/700).
@@ -71,10 +83,6 @@ def mel_to_hertz(mel, scale):
         return 700 * torch.expm1(mel * math.log(10) / 2595)
     knee = SLANEY_BREAK / SLANEY_STEP
     return mel.clamp(max=knee) * SLANEY_STEP * torch.exp((mel - knee).clamp(min=0) * SLANEY_LOG)
-
-
-def _level(weight):
-    return per_sample(10 * torch.log10(weight))
 
 
 FAMILY = {  # in the order of use

@@ -68,17 +68,18 @@ def resample(x, positions, dim):
     Returns:
         (B, 1, N, T) or (B, 1, F, N); at whole positions the very values of x.
     """
-    last = x.shape[dim] - 1
-    positions = positions.clamp(0, last)
+    lines = x[:, 0] if dim == 2 else x[:, 0].transpose(1, 2)
+    size, length, width = lines.shape
+    positions = positions.clamp(0, length - 1)
     below = positions.long()
-    above = (below + 1).clamp(max=last)
-    weight = positions - below
-    if dim == 2:
-        batch = torch.arange(len(x), device=x.device)[:, None]
-        return torch.lerp(x[batch, 0, below], x[batch, 0, above], weight[:, :, None])[:, None]
-    size = (*x.shape[:3], positions.shape[1])
-    below, above = (index[:, None, None].expand(size) for index in (below, above))
-    return torch.lerp(x.gather(3, below), x.gather(3, above), weight[:, None, None])
+    above = (below + 1).clamp(max=length - 1)
+    first = torch.arange(size, device=x.device)[:, None] * length
+    lines = lines.reshape(size * length, width)  # whole lines copied: much faster than a gather along T
+    below_lines, above_lines = (
+        lines.index_select(0, (first + index).flatten()).view(size, -1, width) for index in (below, above)
+    )
+    result = below_lines.lerp_(above_lines, (positions - below)[:, :, None])
+    return (result if dim == 2 else result.transpose(1, 2).contiguous())[:, None]
 
 
 def stretch_positions(num_input, num_output, scale):

@@ -24,15 +24,14 @@ def mixup(x, lam):
 def cutmix(x, lam):
     """A box with 1 − lam of the area shows the partner (Yun et al. 2019)."""
     side = (1 - lam).sqrt()
-    return torch.where(_box(x, side, side), partners(x), x)
+    return torch.lerp(x, partners(x), _box(x, side, side))
 
 
 def mask(x, on):
     """One band of rows and one of frames covered (SpecAugment, Park et al. 2019)."""
-    nothing = torch.zeros(1, device=x.device)
-    rows = _box(x, draw(on, 0, MASK_PART, 0.0), nothing + 1)
-    frames = _box(x, nothing + 1, draw(on, 0, MASK_PART, 0.0))
-    return cover(x, rows | frames)
+    rows = span(x, 2, draw(on, 0, MASK_PART, 0.0))
+    frames = span(x, 3, draw(on, 0, MASK_PART, 0.0))
+    return cover(x, torch.maximum(rows, frames))
 
 
 def cutout(x, on):
@@ -56,22 +55,26 @@ def grid_distortion(x, on):
 
 
 def cover(x, where):
-    """Fill ``where`` (broadcast to x) with each sample's own mean."""
-    return torch.where(where, x.mean((1, 2, 3), keepdim=True), x)
+    """Fill the places where ``where`` (broadcast to x) is 1 with each sample's own mean."""
+    return torch.lerp(x, x.mean((1, 2, 3), keepdim=True), where)
 
 
-def span(length, part):
-    """(B, length) bool: a stretch of round(part · length) places, anywhere. part: (B,) in 0 … 1."""
+def span(x, dim, part):
+    """1.0 on round(part · length) neighbouring rows (``dim=2``) or frames (3), anywhere; 0.0 on the others.
+
+    part: (B,) in 0 … 1. Returns (B, 1, F, 1) or (B, 1, 1, T).
+    """
+    length = x.shape[dim]
     width = (part * length).round()
     start = (torch.rand_like(part) * (length - width)).round()
-    place = torch.arange(length, device=part.device)
-    return (place >= start[:, None]) & (place < (start + width)[:, None])
+    place = torch.arange(length, device=x.device)
+    inside = (place >= start[:, None]) & (place < (start + width)[:, None])
+    return inside.to(x.dtype)[:, None, :, None] if dim == 2 else inside.to(x.dtype)[:, None, None, :]
 
 
 def _box(x, part_rows, part_frames):
-    """(B, 1, F, T) bool: a box of these parts of each axis, anywhere in the picture."""
-    rows, frames = span(x.shape[2], part_rows), span(x.shape[3], part_frames)
-    return rows[:, None, :, None] & frames[:, None, None, :]
+    """(B, 1, F, T): 1.0 in a box of these parts of each axis, anywhere in the picture."""
+    return span(x, 2, part_rows) * span(x, 3, part_frames)
 
 
 def _uneven(x, on, dim):

@@ -37,12 +37,12 @@ def gain(x, on, floor):
 
 def time_mask(x, on):
     """One stretch of at most 15 % of the frames covered with the sample's mean (Park et al. 2019)."""
-    return cover(x, span(x.shape[3], draw(on, 0, MASK_PART, 0.0))[:, None, None, :])
+    return cover(x, span(x, 3, draw(on, 0, MASK_PART, 0.0)))
 
 
 def frequency_mask(x, on):
     """One stretch of at most 15 % of the bands covered with the sample's mean (Park et al. 2019)."""
-    return cover(x, span(x.shape[2], draw(on, 0, MASK_PART, 0.0))[:, None, :, None])
+    return cover(x, span(x, 2, draw(on, 0, MASK_PART, 0.0)))
 
 
 FAMILY = {  # in the order of use

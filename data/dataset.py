@@ -129,6 +129,14 @@ class _Crops:
         for request in requests:
             yield tuple(self.crop(tracks, starts, num_frames) for tracks, starts in request)
 
+    def every_crop(self, num_frames, num_crops, batch_size):
+        """Batches (B, 1, F, T) of ``num_crops`` even crops of every track, track after track."""
+        tracks = torch.arange(len(self)).repeat_interleave(num_crops)
+        starts = self.even_starts(torch.arange(len(self)), num_frames, num_crops).flatten()
+        pairs = zip(tracks.split(batch_size), starts.split(batch_size), strict=True)
+        for (x,) in self.batches(((pair,) for pair in pairs), num_frames):
+            yield x
+
     def _to_decibels(self, stored):
         """(B, F, T) as stored → (B, 1, F, T) dB."""
         stored = stored.to(self.device, non_blocking=True).unsqueeze(1).float()

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
@@ -26,7 +27,7 @@ import utils
 
 SAMPLE_RATE = 22050  # mono at half of FMA's rate: encoding is most of the work
 MARKER = "This is a synthetic corpus written by data/synthetic.py; it is not the Free Music Archive."
-BORROW = 0.25  # probability that an artist or a track takes a trait from another genre: the overlap
+BORROW = 0.1  # probability that an artist or a track takes a trait from another genre: the overlap
 
 # ------------------------------------------------------------------ genres
 
@@ -107,46 +108,54 @@ def _genre(beat, strum, scale, chord, progression, **ranges):
 GENRES = {
     "Electronic": _genre(
         "house techno breaks", "pad offbeat arpeggio", "minor dorian", "triad open", "1111 1646 1177",
-        tempo=(116, 140), swing=(0, 0.1), register=(52, 66), motion=(0.2, 0.6), slope=(0.7, 1.5),
-        hollow=(0, 0.8), decay=(0.1, 0.6), vibrato=(0, 0.1), drums=(2, 9), bass=(0, 7), melody=(-8, 0),
-        noise=(-60, -35), distortion=(0, 14), reverb=(0.2, 1.2)),
+        tempo=(116, 140), swing=(0, 0.1), register=(52, 66), motion=(0.2, 0.6), slope=(0.5, 1.2),
+        hollow=(0, 0.8), decay=(0.1, 0.4), vibrato=(0, 0.1), drums=(4, 10), bass=(0, 7), melody=(-8, 0),
+        noise=(-55, -32), distortion=(0, 14), reverb=(0.2, 1.2)),
     "Experimental": _genre(
-        "none none scatter breaks", "pad pad arpeggio stabs", "whole phrygian minor", "open power seventh", "1111 1212 1726",
+        "none none scatter breaks", "pad pad arpeggio stabs",
+        "whole phrygian minor", "open power seventh", "1111 1212 1726",
         tempo=(50, 160), swing=(0, 0.3), register=(40, 70), motion=(0.02, 0.4), slope=(0.4, 2.2),
         hollow=(0, 1), decay=(0.2, 4), vibrato=(0, 0.8), drums=(-10, 4), bass=(-14, 4), melody=(-12, 4),
         noise=(-38, -12), distortion=(0, 26), reverb=(0.8, 2.5)),
     "Folk": _genre(
-        "none none brushes waltz", "guitar arpeggio slow_arpeggio", "major mixolydian", "triad open", "1415 1564 1451",
-        tempo=(80, 126), swing=(0, 0.15), register=(52, 64), motion=(0.1, 0.3), slope=(1.1, 1.9),
-        hollow=(0, 0.3), decay=(0.25, 0.7), vibrato=(0, 0.3), drums=(-12, -2), bass=(-12, -3), melody=(-3, 4),
-        noise=(-55, -35), distortion=(0, 5), reverb=(0.15, 0.7)),
+        "none none brushes waltz", "guitar arpeggio slow_arpeggio",
+        "major mixolydian", "triad open", "1415 1564 1451",
+        tempo=(80, 126), swing=(0, 0.15), register=(54, 66), motion=(0.1, 0.3), slope=(1, 1.6),
+        hollow=(0, 0.3), decay=(0.2, 0.5), vibrato=(0, 0.3), drums=(-12, -2), bass=(-18, -6), melody=(-3, 4),
+        noise=(-55, -35), distortion=(0, 5), reverb=(0.1, 0.4)),
     "Hip-Hop": _genre(
-        "boom_bap boom_bap trap", "half stabs pad offbeat", "minor dorian blues", "seventh triad", "1111 1616 1474",
-        tempo=(72, 104), swing=(0.05, 0.4), register=(50, 64), motion=(0.3, 0.7), slope=(1.1, 2.1),
-        hollow=(0, 0.6), decay=(0.2, 0.8), vibrato=(0, 0.2), drums=(2, 9), bass=(3, 10), melody=(-6, 2),
-        noise=(-48, -28), distortion=(0, 10), reverb=(0.1, 0.5)),
+        "boom_bap boom_bap trap", "half stabs pad offbeat",
+        "minor dorian blues", "seventh triad", "1111 1616 1474",
+        tempo=(72, 104), swing=(0.05, 0.4), register=(46, 60), motion=(0.3, 0.7), slope=(1.4, 2.4),
+        hollow=(0, 0.6), decay=(0.2, 0.8), vibrato=(0, 0.2), drums=(2, 9), bass=(5, 12), melody=(-6, 2),
+        noise=(-48, -28), distortion=(0, 10), reverb=(0.1, 0.4)),
     "Instrumental": _genre(
-        "none none brushes rock", "arpeggio slow_arpeggio pad half", "major minor dorian", "triad seventh open", "1564 6415 1345",
-        tempo=(60, 112), swing=(0, 0.1), register=(50, 72), motion=(0.05, 0.3), slope=(1.4, 2.4),
-        hollow=(0, 0.5), decay=(0.6, 2.5), vibrato=(0, 0.2), drums=(-12, 0), bass=(-10, 0), melody=(-4, 4),
-        noise=(-60, -38), distortion=(0, 8), reverb=(0.8, 2.2)),
+        "none none brushes rock", "arpeggio slow_arpeggio pad half",
+        "major minor dorian", "triad seventh open", "1564 6415 1345",
+        tempo=(60, 112), swing=(0, 0.1), register=(50, 72), motion=(0.03, 0.2), slope=(1.6, 2.6),
+        hollow=(0, 0.5), decay=(1, 3), vibrato=(0, 0.2), drums=(-12, 0), bass=(-10, 0), melody=(-6, 2),
+        noise=(-60, -38), distortion=(0, 8), reverb=(1.2, 2.4)),
     "International": _genre(
-        "hand hand dembow waltz", "offbeat guitar arpeggio eighths", "phrygian mixolydian dorian", "triad open power", "1121 1717 1414",
-        tempo=(88, 132), swing=(0, 0.25), register=(54, 68), motion=(0.25, 0.6), slope=(0.9, 1.8),
-        hollow=(0.2, 0.9), decay=(0.12, 0.5), vibrato=(0.1, 0.6), drums=(-4, 5), bass=(-8, 2), melody=(-1, 6),
+        "hand hand dembow waltz", "offbeat guitar arpeggio eighths",
+        "phrygian mixolydian dorian", "triad open power", "1121 1717 1414",
+        tempo=(88, 132), swing=(0, 0.25), register=(56, 70), motion=(0.25, 0.6), slope=(0.9, 1.8),
+        hollow=(0.5, 1), decay=(0.08, 0.3), vibrato=(0.2, 0.8), drums=(-4, 5), bass=(-8, 2), melody=(2, 8),
         noise=(-50, -32), distortion=(0, 10), reverb=(0.2, 1)),
     "Pop": _genre(
-        "pop house rock", "eighths pad quarters offbeat", "major major minor", "triad seventh", "1564 6415 1645",
-        tempo=(94, 130), swing=(0, 0.12), register=(54, 68), motion=(0.2, 0.45), slope=(0.8, 1.6),
-        hollow=(0, 0.5), decay=(0.25, 0.9), vibrato=(0, 0.3), drums=(-1, 6), bass=(-2, 4), melody=(0, 6),
-        noise=(-60, -38), distortion=(0, 10), reverb=(0.3, 1)),
+        "pop house rock", "eighths pad quarters offbeat",
+        "major major minor", "triad seventh", "1564 6415 1645",
+        tempo=(94, 130), swing=(0, 0.12), register=(56, 70), motion=(0.2, 0.45), slope=(0.9, 1.6),
+        hollow=(0, 0.5), decay=(0.4, 1), vibrato=(0, 0.3), drums=(-1, 6), bass=(-2, 4), melody=(0, 6),
+        noise=(-60, -38), distortion=(0, 8), reverb=(0.3, 1)),
     "Rock": _genre(
-        "rock rock punk", "eighths guitar quarters", "minor mixolydian major blues", "power power triad", "1415 1674 1455",
+        "rock rock punk", "eighths guitar quarters",
+        "minor mixolydian major blues", "power power triad", "1415 1674 1455",
         tempo=(104, 164), swing=(0, 0.1), register=(45, 58), motion=(0.1, 0.4), slope=(0.6, 1.4),
         hollow=(0, 0.4), decay=(0.4, 1.4), vibrato=(0, 0.3), drums=(0, 7), bass=(-4, 3), melody=(-6, 3),
-        noise=(-50, -30), distortion=(12, 32), reverb=(0.2, 0.8)),
+        noise=(-50, -30), distortion=(14, 32), reverb=(0.2, 0.8)),
     "Blues": _genre(
-        "shuffle shuffle none", "eighths guitar quarters", "blues mixolydian", "seventh triad power", "1415 1114 5411",
+        "shuffle shuffle none", "eighths guitar quarters",
+        "blues mixolydian", "seventh triad power", "1415 1114 5411",
         tempo=(64, 124), swing=(0.4, 0.66), register=(48, 60), motion=(0.15, 0.4), slope=(1, 1.8),
         hollow=(0, 0.4), decay=(0.3, 0.9), vibrato=(0.1, 0.5), drums=(-6, 3), bass=(-4, 4), melody=(0, 7),
         noise=(-48, -28), distortion=(4, 20), reverb=(0.2, 0.8)),
@@ -223,8 +232,8 @@ def voice(traits, steps, pitches, onsets, length):
     frequency = 440 * 2 ** ((np.asarray(pitches) - 69) / 12)
     age = (np.arange(starts[0], length) - np.repeat(starts[:-1], spans)).astype(np.float32) / SAMPLE_RATE
     wobble = 1 + 0.059 * traits["vibrato"] * np.sin(2 * np.pi * 5.5 * age) * np.minimum(age, 0.3)
-    phase = np.cumsum(np.repeat(frequency, spans) / SAMPLE_RATE * wobble)
-    index = (phase % 1 * 2048).astype(np.int32)
+    phase = np.cumsum(np.repeat(frequency * (2048 / SAMPLE_RATE), spans) * wobble)
+    index = phase.astype(np.int64) % 2048
     bright, dark = (wavetable(traits["slope"] + extra, traits["hollow"], frequency.max()) for extra in (0, 1))
     fade = np.exp(-age / traits["decay"])
     tone = (dark[index] * (1 - fade) + bright[index] * fade) * fade
@@ -329,11 +338,11 @@ def render(genre, artist_seed, track_seed, seconds):
     artist, rng = np.random.default_rng(artist_seed), np.random.default_rng(track_seed)
     quirks = draw_traits(genre, artist)
     traits = draw_traits(genre, rng) | {name: quirks[name] for name in ARTIST_TRAITS}
-    kit, tilt = drum_kit(artist), artist.uniform(-0.5, 0.9)
+    kit, tilt = drum_kit(artist), artist.uniform(-0.3, 0.7)
 
     length = round(seconds * SAMPLE_RATE)
     onsets = step_onsets(traits, seconds, rng)
-    key = int(round(traits["register"] + rng.uniform(-3, 3)))
+    key = round(traits["register"] + rng.uniform(-3, 3))
     chords, degree = chord_voices(traits, onsets, key, length)
     parts = sections(onsets, length, rng)
     parts[0] *= gain(traits["melody"]) * melody_voice(traits, onsets, degree, key, length, rng)
@@ -359,8 +368,8 @@ class Track(NamedTuple):
 
 
 def split_sizes(number):
-    """Tracks of a genre in training, validation and test: 80/10/10, at least one in each."""
-    tenth = max(1, round(number / 10))
+    """Tracks of a genre in training, validation and test: 80/10/10, from three on at least one in each."""
+    tenth = max(int(number >= 3), round(number / 10))
     return {"training": number - 2 * tenth, "validation": tenth, "test": tenth}
 
 
@@ -368,19 +377,18 @@ def make_catalogue(num_small, seed):
     """All tracks of FMA-medium, twice ``num_small``, of which the first half is FMA-small.
 
     FMA-small is balanced over 8 genres; the rest also has other genres, and more of Electronic and Rock. An
-    artist has up to three tracks, all in one genre and one split.
+    artist has up to two tracks, all in one genre and one split.
     """
     rng = np.random.default_rng([seed, 1])
     extra = [*GENRES, "Electronic", "Rock", "Electronic", "Rock"]
     genres = {"small": np.resize(SMALL_GENRES, num_small), "medium": np.resize(extra, num_small)}
-    track_ids = np.sort(rng.choice(np.arange(2, 4000), 2 * num_small, replace=False))
-    rng.shuffle(track_ids)
-    tracks, artist_id = [], 1
+    track_ids = 2 + rng.choice(max(4000, 25 * num_small), 2 * num_small, replace=False)
+    tracks, artist_id = [], 0
     for subset, names in genres.items():
         for genre, number in zip(*np.unique(names, return_counts=True), strict=True):
             for split, size in split_sizes(int(number)).items():
                 for i in range(size):
-                    artist_id += i % 3 == 0
+                    artist_id += i % 2 == 0
                     tracks.append(Track(int(track_ids[len(tracks)]), artist_id, split, subset, str(genre)))
     return sorted(tracks)
 
@@ -406,14 +414,15 @@ def readme(size, num_tracks, seconds, seed):
 
 def check_free(folder, readme_text, metadata, metadata_text):
     """Raise :class:`utils.UserError` rather than touch anything that another command or person made."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         there = folder / "README.txt"
         there = there.read_text(encoding="utf-8", errors="replace") if there.is_file() else ""
         if MARKER not in there:
-            raise utils.UserError(f"{folder} holds files that are not ours; choose another --data_dir")
+            raise utils.UserError(f"{folder} holds what is not a synthetic corpus; choose another --data_dir")
         if there != readme_text:
-            options = there.splitlines()[1]
-            raise utils.UserError(f"{folder} is a synthetic corpus with other {options}; remove it to make a new one")
+            raise utils.UserError(
+                f"{folder} is a synthetic corpus with other options (see its README.txt); remove it to make a new one"
+            )
     if metadata.exists() and metadata.read_bytes() != metadata_text.encode():
         raise utils.UserError(
             f"{metadata} belongs to another corpus; choose another --data_dir (a synthetic fma_small and fma_medium "
@@ -442,16 +451,19 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0, 
     tracks.csv describes small and medium alike, as FMA's does. Only what is missing is written. Raises
     :class:`utils.UserError` when something else is there already, or for too few tracks.
     """
-    num_tracks = num_tracks or (160 if size == "small" else 320)
+    if num_tracks is None:
+        num_tracks = 160 if size == "small" else 320
     num_small = num_tracks if size == "small" else num_tracks // 2
-    if num_small < 48 or num_tracks > 2000:
-        raise utils.UserError(f"--num_tracks {num_tracks} is not between 48 (medium: 96) and 2000")
-    if seconds <= 0:
-        raise utils.UserError(f"--seconds {seconds} is not a length")
+    if not 24 <= num_small <= 20_000 or (size == "medium" and num_tracks % 2):
+        raise utils.UserError(f"--num_tracks {num_tracks} must be 24 to 20000, or an even 48 to 40000 for medium")
+    if not 1 <= seconds <= 600:
+        raise utils.UserError(f"--seconds {seconds:g} must be 1 to 600")
+    if seed < 0:
+        raise utils.UserError(f"--seed {seed} must not be negative")
     catalogue = make_catalogue(num_small, seed)
     folder, metadata = Path(data_dir) / f"fma_{size}", Path(data_dir) / "fma_metadata" / "tracks.csv"
     files = {
-        folder / "README.txt": readme(size, num_tracks, seconds, seed),
+        folder / "README.txt": readme(size, num_tracks, float(seconds), seed),
         metadata: tracks_csv(catalogue),
     }
     check_free(folder, files[folder / "README.txt"], metadata, files[metadata])
@@ -475,7 +487,8 @@ def run_jobs(jobs, workers):
     if workers < 2:
         yield from map(write_track, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    ignore_ctrl_c = (signal.SIGINT, signal.SIG_IGN)  # it is the main process that stops, once
+    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignore_ctrl_c) as pool:
         yield from pool.map(write_track, jobs, chunksize=4)
 
 

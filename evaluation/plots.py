@@ -18,13 +18,13 @@ from evaluation.metrics import calibration_bins, calibration_error
 from utils import atomic_path
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e6eaee"
-MAIN, SECOND, THIRD = "#2a6fb0", "#e07b39", "#3a9a78"
+MAIN, SECOND, THIRD, FOURTH, PALE = "#2a6fb0", "#e07b39", "#3a9a78", "#7d5bb8", "#bcd3ea"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#cfe0f1", "#7fb0dc", "#2a6fb0", "#123a63"])
 # The first ten differ in hue; the next ten repeat the hues in another lightness, with another marker.
 GENRE_COLOURS = (
-    "#2a6fb0 #e07b39 #3a9a78 #c8435a #7d5bb8 #c9a227 #46b3c9 #8a5a3c #d876ad #6b7785 "
-    "#174b7c #f2b37e #8fce8a #7c1f35 #b9a3e3 #6f6a1d #a5dbe6 #d9a98a #8c2f6b #b8c0c8"
-).split()
+    *("#2a6fb0", "#e07b39", "#3a9a78", "#c8435a", "#7d5bb8", "#c9a227", "#46b3c9", "#8a5a3c", "#d876ad", "#6b7785"),
+    *("#174b7c", "#f2b37e", "#8fce8a", "#7c1f35", "#b9a3e3", "#6f6a1d", "#a5dbe6", "#d9a98a", "#8c2f6b", "#b8c0c8"),
+)
 MARKERS = "os^D"
 
 T_SNE_LIMIT = 5000  # tracks; beyond it t-SNE takes minutes
@@ -32,7 +32,7 @@ RUN_PANELS = (  # column of train_log.csv, title, colour
     ("loss", "loss", MAIN),
     ("knn_accuracy", "kNN accuracy on validation tracks", THIRD),
     ("std", "std of the normalised projections", SECOND),
-    ("effective_rank", "effective rank of the projections", "#7d5bb8"),
+    ("effective_rank", "effective rank of the projections", FOURTH),
     ("lr", "learning rate", MUTED),
 )
 
@@ -86,7 +86,7 @@ def confusion(path, matrix, genres, title="confusion"):
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     cell = 0.62 if len(genres) <= 12 else 0.5
     side = max(cell * len(genres), 2.6)
-    figure = _figure(side + 2.2, side + 2.0, title)
+    figure = _figure(side + 2.6, side + 2.0, title)
     axes = figure.add_subplot()
     axes.imshow(share, cmap=SHADES, vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape):
@@ -115,7 +115,7 @@ def per_genre(path, per_genre, title="per genre"):
     height = np.arange(len(ordered))
     figure = _figure(7, 0.36 * len(ordered) + 1.7, title)
     axes = _axes(figure.add_subplot(), None, grid="x")
-    axes.barh(height, value["f1"], height=0.62, color="#bcd3ea", label="F1")
+    axes.barh(height, value["f1"], height=0.62, color=PALE, label="F1")
     axes.plot(value["precision"], height, "D", color=MAIN, markersize=5, label="precision")
     axes.plot(value["recall"], height, "o", color=SECOND, markersize=6, label="recall")
     axes.set_yticks(height, names)
@@ -138,7 +138,7 @@ def reliability(path, probabilities, truth, title="reliability"):
     grid = figure.add_gridspec(2, 1, height_ratios=(3.4, 1))
     axes = _axes(figure.add_subplot(grid[0]), None)
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
-    axes.bar(middle, accuracy, width * 0.92, color="#bcd3ea", label="accuracy")
+    axes.bar(middle, accuracy, width * 0.92, color=PALE, label="accuracy")
     axes.plot(confidence, accuracy, "o-", color=MAIN, markersize=4, linewidth=1.2)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -183,11 +183,14 @@ def _flatten(features, method, seed):
     spread = features.std(0)
     features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
     kept = min(50 if method == "tsne" else 2, *features.shape)
-    reduced = PCA(kept, random_state=seed).fit_transform(features)
+    with np.errstate(invalid="ignore"):  # features that are all the same have no share of variance to explain
+        reduced = PCA(kept, random_state=seed).fit_transform(features)
+    place = np.pad(reduced, ((0, 0), (0, 1)))[:, :2]
     if method == "tsne":
+        start = 1e-4 * place / max(place.std(), 1e-12)  # small, as t-SNE needs it
         perplexity = min(30, (len(features) - 1) / 3)
-        reduced = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    return np.pad(reduced, ((0, 0), (0, 2 - min(2, reduced.shape[1]))))[:, :2]
+        place = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(reduced)
+    return place
 
 
 def _column(rows, name):

@@ -1,0 +1,236 @@
+"""Look for what spoils a measurement before anything is trained: ``preprocessing.py --check``.
+
+Duplicates are found by comparing spectrograms frame by frame: the same recording cut at another second is not.
+Axes: N tracks, F mel band, T frame.
+"""
+
+import concurrent.futures
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+import utils
+from data import dataset
+
+SPLITS = ("training", "validation", "test")
+PUBLISHED = {  # tracks per split, in the order of SPLITS (Defferrard et al. 2017, table 4)
+    "fma_small": (6400, 800, 800),
+    "fma_medium": (19922, 2505, 2573),
+}
+IDENTICAL_DB = 0.5  # RMS difference: the same sound, but for rounding
+NEAR_DB = 3.0  # the same recording, encoded or cut a little differently
+CONSTANT_DB = 1.0  # range of values below which there is nothing to hear
+SILENT_SHARE = 0.5  # of the frames at the floor of the dB scale
+FEW_TRACKS = 10  # of a genre in a split: too few to say anything about it
+SIGNATURE = (16, 32)  # mel bands × frames that a spectrogram is averaged to, to find candidates
+
+
+@dataclass
+class Finding:
+    """``level``: error (a script will fail), warning (results suffer) or note; ``tracks``: which ones, as text."""
+
+    level: str
+    message: str
+    tracks: list[str] = field(default_factory=list)
+
+
+def check_folder(folder):
+    """Every :class:`Finding` of a spectrogram folder (``<data_dir>/<dataset>_npy``), the gravest first.
+
+    Raises :class:`utils.UserError` when it is not a spectrogram folder.
+    """
+    path = Path(folder).resolve()
+    opened = dataset.open_folder(path.parent, path.name.removesuffix("_npy"))
+    findings = [*check_index(opened), *check_counts(opened)]
+    readable, signatures, more = read_all(opened)
+    findings += more
+    findings += describe_duplicates(opened.tracks, duplicate_groups(opened, readable, signatures))
+    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
+
+
+def describe(findings, most=20):
+    """The findings as text to print, at most ``most`` tracks each."""
+    if not findings:
+        return "nothing found: no duplicates, no gaps, no silence"
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level}: {finding.message}")
+        lines += [f"    {track}" for track in finding.tracks[:most]]
+        if len(finding.tracks) > most:
+            lines.append(f"    … and {len(finding.tracks) - most} more")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------ what tracks.csv says
+
+
+def check_index(folder):
+    """Ids and paths that stand twice in tracks.csv."""
+    for column in ("track_id", "path"):
+        values = folder.tracks[column]
+        twice = sorted(set(values[values.duplicated()]))
+        if twice:
+            yield Finding("error", f"tracks.csv has a {column} more than once", twice)
+
+
+def check_counts(folder):
+    """Tracks per split against FMA's publication, and per genre and split."""
+    count = pd.crosstab(folder.tracks["genre_top"], folder.tracks["split"]).reindex(columns=SPLITS, fill_value=0)
+    for split, published in zip(SPLITS, PUBLISHED.get(folder.dataset, ()), strict=False):
+        there = int(count[split].sum())
+        if there != published:
+            level = "note" if 0.99 * published <= there < published else "warning"
+            text = f"{split} has {there:,} tracks, FMA publishes {published:,}: failed.csv names what failed"
+            yield Finding(level, text)
+    for split in SPLITS:
+        if count[split].sum() == 0:
+            yield Finding("error", f"there is no track in the split '{split}'")
+            continue
+        unseen = count.index[(count[split] > 0) & (count["training"] == 0)]
+        if len(unseen):
+            yield Finding("error", f"{split} has genres that training never sees", list(unseen))
+        few = count[split][(count[split] < FEW_TRACKS) & (count.sum(axis=1) > 0)]
+        if len(few):
+            text = f"{split} has fewer than {FEW_TRACKS} tracks of some genres: their figures mean little"
+            yield Finding("warning", text, [f"{genre}: {number}" for genre, number in few.items()])
+
+
+# ------------------------------------------------------------------ what the arrays hold
+
+
+def read_all(folder):
+    """Read every array once: (rows that can be compared, their signatures, findings)."""
+    faults = {"missing": [], "broken": [], "constant": [], "silent": []}
+    readable, signatures = [], []
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        looked = pool.map(lambda row: look_at(folder, row), folder.tracks.itertuples(index=False))
+        for number, (fault, text, signature) in enumerate(looked):
+            if fault:
+                faults[fault].append(text)
+            if signature is not None:
+                readable.append(number)
+                signatures.append(signature)
+    messages = {
+        "missing": ("error", "files of tracks.csv that are missing: run preprocessing.py again"),
+        "broken": ("error", "arrays that are not what tracks.csv and spectrogram.json say"),
+        "constant": ("warning", "constant spectrograms: digital silence, nothing to learn from"),
+        "silent": ("note", f"spectrograms that are silent in more than {SILENT_SHARE:.0%} of their frames"),
+    }
+    findings = [
+        Finding(level, f"{text} ({len(faults[fault]):,})", faults[fault])
+        for fault, (level, text) in messages.items()
+        if faults[fault]
+    ]
+    return np.array(readable, dtype=int), np.array(signatures), findings
+
+
+def look_at(folder, row):
+    """One track: (its fault or None, the text for it, its signature or None where it cannot be compared)."""
+    if not (folder.path / row.path).is_file():
+        return "missing", f"{row.track_id} ({row.path})", None
+    try:
+        decibels = read_decibels(folder, row)
+    except utils.UserError as error:
+        return "broken", f"{row.track_id}: {error}", None
+    if not np.isfinite(decibels).all():
+        return "broken", f"{row.track_id}: holds values that are not finite", None
+    if np.ptp(decibels) < CONSTANT_DB:
+        return "constant", f"{row.track_id} ({row.split})", None
+    silent = float((decibels.max(axis=0) <= folder.settings.get("db_min", -80) + CONSTANT_DB).mean())
+    fault = "silent" if silent > SILENT_SHARE else None
+    return fault, f"{row.track_id} ({row.split}): {silent:.0%}", signature_of(decibels)
+
+
+def read_decibels(folder, row):
+    """The array of one track in dB, float32 (F, T). Raises :class:`utils.UserError`."""
+    array = dataset.read_array(folder, row)
+    if folder.settings["dtype"] != "uint8":
+        return array.astype(np.float32)
+    low, high = folder.settings["db_min"], folder.settings["db_max"]
+    return array * np.float32((high - low) / 255) + np.float32(low)
+
+
+def signature_of(decibels):
+    """(F, T) dB averaged to ``SIGNATURE``, as one vector."""
+    for axis, bins in enumerate(SIGNATURE):
+        edges = np.linspace(0, decibels.shape[axis], bins, endpoint=False).astype(int)
+        width = np.diff(edges, append=decibels.shape[axis]).clip(1)
+        decibels = np.add.reduceat(decibels, edges, axis=axis) / np.expand_dims(width, 1 - axis)
+    return decibels.ravel().astype(np.float32)
+
+
+# ------------------------------------------------------------------ duplicates
+
+
+def duplicate_groups(folder, readable, signatures):
+    """Groups of tracks that hold the same sound: list of (row numbers, worst RMS difference in dB).
+
+    Averaging over equal boxes never makes an RMS difference larger, so the signatures name every candidate;
+    the whole arrays then decide.
+    """
+    pairs, differences = [], []
+    for first, second in candidate_pairs(signatures):
+        a, b = readable[first], readable[second]
+        difference = rms_difference(*(read_decibels(folder, folder.tracks.iloc[number]) for number in (a, b)))
+        if difference <= NEAR_DB:
+            pairs.append((a, b))
+            differences.append(difference)
+    if not pairs:
+        return []
+    first, second = np.array(pairs).T
+    size = len(folder.tracks)
+    links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))
+    group = connected_components(links, directed=False)[1]
+    return [
+        (np.flatnonzero(group == number), max(np.array(differences)[group[first] == number]))
+        for number in np.unique(group[first])
+    ]
+
+
+def candidate_pairs(signatures, chunk=1024):
+    """Pairs (i < j) whose signatures (N, S) differ by at most ``NEAR_DB`` RMS."""
+    if len(signatures) < 2:
+        return
+    centred = signatures - signatures.mean(axis=0)  # small numbers, so that the product keeps its digits
+    power = (centred**2).sum(axis=1)
+    limit = NEAR_DB**2 * signatures.shape[1]
+    for begin in range(0, len(centred), chunk):
+        rows = slice(begin, begin + chunk)
+        distance = power[rows, None] + power[None] - 2 * centred[rows] @ centred.T
+        for i, j in np.argwhere(distance <= limit):
+            if begin + i < j:
+                yield begin + i, j
+
+
+def rms_difference(a, b):
+    """RMS difference in dB over the frames that both have; infinite when one is over 2 % longer."""
+    shorter, longer = sorted((a.shape[1], b.shape[1]))
+    if longer > 1.02 * shorter:
+        return np.inf
+    return float(np.sqrt(np.mean((a[:, :shorter] - b[:, :shorter]) ** 2)))
+
+
+def describe_duplicates(tracks, groups):
+    """One :class:`Finding` for each kind: identical or near-identical, across splits or within one."""
+    kinds = {}
+    for rows, difference in groups:
+        members = tracks.iloc[rows]
+        sound = "identical" if difference <= IDENTICAL_DB else "near-identical"
+        used = members["split"][members["split"].isin(SPLITS)]
+        where = "across splits" if used.nunique() > 1 else "within a split" if len(used) > 1 else "beside excluded"
+        text = " = ".join(f"{row.track_id} ({row.split}, {row.genre_top})" for row in members.itertuples())
+        text += ", genres differ" if members["genre_top"].nunique() > 1 else ""
+        kinds.setdefault((where, sound), []).append(f"{text}: {difference:.1f} dB apart")
+    advice = {
+        "across splits": ("warning", "what is tested was trained on; set one of each to 'excluded' in tracks.csv"),
+        "within a split": ("note", "they count twice"),
+        "beside excluded": ("note", "no harm, all but one are excluded"),
+    }
+    return [
+        Finding(advice[where][0], f"{sound} tracks {where}: {advice[where][1]} (groups: {len(texts)})", texts)
+        for (where, sound), texts in sorted(kinds.items())
+    ]

@@ -1,0 +1,89 @@
+"""evaluation.monitors on representations whose std, rank and neighbours are known."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from evaluation import monitors
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def healthy(batch=512, dim=64):
+    return torch.randn(batch, dim, generator=generator())
+
+
+def test_std_is_one_over_root_d_when_healthy_and_nought_when_collapsed():
+    assert float(monitors.normalised_std(healthy())) == pytest.approx(64**-0.5, rel=0.02)
+    assert float(monitors.normalised_std(torch.ones(32, 64))) == pytest.approx(0, abs=1e-7)
+    assert float(monitors.normalised_std(100 * healthy())) == pytest.approx(
+        float(monitors.normalised_std(healthy())), rel=1e-5
+    )
+
+
+def test_std_against_numpy():
+    z = healthy(20, 7)
+    rows = z.numpy() / np.linalg.norm(z.numpy(), axis=1, keepdims=True)
+    assert float(monitors.normalised_std(z)) == pytest.approx(rows.std(0).mean(), rel=1e-5)
+
+
+def test_effective_rank_counts_equal_directions():
+    basis = torch.linalg.qr(torch.randn(64, 64, generator=generator())).Q
+    for rank in (2, 5, 20):
+        rows = torch.cat([basis[:rank], -basis[:rank]])  # centred, equal singular values
+        assert float(monitors.effective_rank(rows + 3)) == pytest.approx(rank, rel=1e-3)
+
+
+def test_effective_rank_by_its_formula():
+    z = healthy(40, 10) * torch.linspace(0.1, 3, 10)
+    singular = np.linalg.svd(z.numpy() - z.numpy().mean(0), compute_uv=False)
+    share = singular / singular.sum()
+    assert float(monitors.effective_rank(z)) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_effective_rank_of_a_point_and_a_line_is_one(dtype):
+    point = torch.randn(1, 64, generator=generator()).expand(128, 64)
+    assert float(monitors.effective_rank(point.to(dtype))) == pytest.approx(1)
+    assert float(monitors.effective_rank(torch.zeros(16, 8, dtype=dtype))) == pytest.approx(1)
+    line = torch.linspace(-1, 1, 128)[:, None] * torch.randn(1, 64, generator=generator())
+    assert float(monitors.effective_rank(line)) == pytest.approx(1, abs=0.01)
+
+
+def test_collapse_warning_fires_on_the_collapsed_only():
+    dim = 64
+    measure = lambda z: (monitors.normalised_std(z), monitors.effective_rank(z), dim)  # noqa: E731
+    assert monitors.collapse_warning(*measure(healthy())) is None
+    point = torch.randn(1, dim, generator=generator()) + 0.001 * healthy()
+    assert "std" in monitors.collapse_warning(*measure(point))
+    line = torch.randn(512, 1, generator=generator()) * torch.randn(1, dim, generator=generator())
+    assert "rank" in monitors.collapse_warning(*measure(line))
+    assert monitors.collapse_warning(float("nan"), 10.0, dim)
+    assert "--lr" in monitors.collapse_warning(0.0, 1.0, dim)
+
+
+def clusters(tracks, dim=16, genres=5, seed=0):
+    centre = torch.randn(genres, dim, generator=generator(99))
+    labels = torch.randint(genres, (tracks,), generator=generator(seed))
+    return centre[labels] + 1.2 * torch.randn(tracks, dim, generator=generator(seed + 1)), labels
+
+
+@pytest.mark.parametrize("k", [1, 20, 10_000])
+def test_knn_equals_scikit_learn(k):
+    train, train_labels = clusters(400)
+    test, labels = clusters(150, seed=5)
+    reference = KNeighborsClassifier(min(k, 400), metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07))
+    reference.fit(train.double().numpy(), train_labels.numpy())
+    expected = reference.score(test.double().numpy(), labels.numpy())
+    ours = float(monitors.knn_accuracy(train, train_labels, test, labels, k=k, chunk=64))
+    assert 0.3 < expected < 1
+    assert ours == pytest.approx(expected, abs=0.007)
+
+
+def test_knn_does_not_depend_on_the_chunk():
+    train, test = clusters(200), clusters(101, seed=5)
+    values = {float(monitors.knn_accuracy(*train, *test, chunk=chunk)) for chunk in (1, 7, 1000)}
+    assert len(values) == 1
