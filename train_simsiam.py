@@ -54,7 +54,7 @@ def get_args_parser():
 
     group = parser.add_argument_group("network")
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
-    group.add_argument("--backbone", choices=backbones.NAMES, default="resnet50", help="resnet18 suits a CPU")
+    group.add_argument("--backbone", choices=backbones.RESNETS, default="resnet50", help="resnet18 suits a CPU")
     group.add_argument("--dim", type=int, default=2048, help="dimension of the projections")
     group.add_argument("--pred_dim", type=int, default=512, help="width of the predictor's bottleneck")
 

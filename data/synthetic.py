@@ -26,6 +26,7 @@ from tqdm import tqdm
 import utils
 
 SAMPLE_RATE = 22050  # mono at half of FMA's rate: encoding is most of the work
+PERIOD = 2048  # samples in one period of a wave table; a power of two
 MARKER = "This is a synthetic corpus written by data/synthetic.py; it is not the Free Music Archive."
 BORROW = 0.1  # probability that an artist or a track takes a trait from another genre: the overlap
 
@@ -48,7 +49,7 @@ BEATS = {
     "waltz": ("x...........", "....o...o...", "x...x...x..."),
     "ride": ("o.......o.......", "......o.......o.", "x...x..xx...x..x"),
     "shuffle": ("x.......x.......", "....x.......x...", "x..xx..xx..xx..x"),
-    "scatter": None,  # every bar its own, at random
+    "scatter": None,  # at random
 }
 # When the chord is struck; in an arpeggio its notes take turns.
 STRUMS = {
@@ -203,7 +204,7 @@ def step_onsets(traits, seconds, rng):
     step = 60 / traits["tempo"] / 4
     number = int(seconds / step) + 2
     times = (np.arange(number) + traits["swing"] * (np.arange(number) % 2)) * step
-    times[1:] += rng.uniform(0, 0.008, number - 1)
+    times[1:] += rng.uniform(0, 0.008, number - 1)  # less than any step: the order stays
     return (times * SAMPLE_RATE).astype(int)
 
 
@@ -216,8 +217,8 @@ def wavetable(slope, hollow, highest):
     """One period with as many harmonics as fit under the Nyquist frequency at ``highest`` Hz."""
     harmonic = np.arange(1, max(2, int(0.45 * SAMPLE_RATE / highest)))
     amplitude = harmonic**-slope * np.where(harmonic % 2, 1, 1 - hollow)
-    spectrum = np.zeros(1025, complex)
-    spectrum[harmonic] = -1j * amplitude * np.exp(1j * harmonic**1.5)
+    spectrum = np.zeros(PERIOD // 2 + 1, complex)
+    spectrum[harmonic] = amplitude * np.exp(1j * harmonic**1.5)  # phases that keep the peaks low
     table = np.fft.irfft(spectrum)
     return (table / np.sqrt(np.mean(table**2))).astype(np.float32)
 
@@ -226,39 +227,38 @@ def voice(traits, steps, pitches, onsets, length):
     """A line of notes, each ringing until the next: begun at ``steps``, at MIDI ``pitches``; (length,)."""
     if len(steps) == 0:
         return np.zeros(length, np.float32)
-    starts = np.concatenate([onsets[steps], [length]])
-    starts = np.minimum(starts, length)
+    starts = np.minimum([*onsets[steps], length], length)
     spans = np.diff(starts)
     frequency = 440 * 2 ** ((np.asarray(pitches) - 69) / 12)
     age = (np.arange(starts[0], length) - np.repeat(starts[:-1], spans)).astype(np.float32) / SAMPLE_RATE
     wobble = 1 + 0.059 * traits["vibrato"] * np.sin(2 * np.pi * 5.5 * age) * np.minimum(age, 0.3)
-    phase = np.cumsum(np.repeat(frequency * (2048 / SAMPLE_RATE), spans) * wobble)
-    index = phase.astype(np.int64) % 2048
+    phase = np.cumsum(np.repeat(frequency * (PERIOD / SAMPLE_RATE), spans) * wobble)
+    index = phase.astype(np.int64) & (PERIOD - 1)  # many times quicker than %
     bright, dark = (wavetable(traits["slope"] + extra, traits["hollow"], frequency.max()) for extra in (0, 1))
     fade = np.exp(-age / traits["decay"])
-    tone = (dark[index] * (1 - fade) + bright[index] * fade) * fade
-    tone *= np.minimum(age / 0.004, 1)
-    return np.concatenate([np.zeros(starts[0], np.float32), tone.astype(np.float32)])
+    tone = (dark[index] * (1 - fade) + bright[index] * fade) * fade * np.minimum(age / 0.004, 1)
+    return np.pad(tone, (starts[0], 0))
 
 
 def chord_voices(traits, onsets, key, length):
-    """Chord of each bar, as many voices as it has notes; also returns the scale degree under each step."""
-    bar = len(BEATS["waltz"][0]) if traits["beat"] == "waltz" else 16
+    """The chords, one a bar, a voice for each note (length,), and the scale degree under each step."""
+    bar = 12 if traits["beat"] == "waltz" else 16
     steps = np.arange(len(onsets) - 1)
     degrees = np.array([int(digit) - 1 for digit in traits["progression"]])
     degree = degrees[steps // bar % len(degrees)]
     struck = np.resize(list(STRUMS[traits["strum"]][:bar]), len(steps)) == "x"
     chord = CHORDS[traits["chord"]]
     mix = np.zeros(length, np.float32)
-    for i, third in enumerate(chord):
-        mine = struck & (steps % (2 * len(chord)) // 2 == i) if "arpeggio" in traits["strum"] else struck
-        pitch = scale_pitch(traits["scale"], key, degree[mine] + third)
+    turn = np.cumsum(struck) % len(chord)
+    for i, note in enumerate(chord):
+        mine = struck & (turn == i) if "arpeggio" in traits["strum"] else struck
+        pitch = scale_pitch(traits["scale"], key, degree[mine] + note)
         mix += voice(traits, steps[mine], pitch, onsets, length)
     return mix / np.sqrt(len(chord)), degree
 
 
 def scale_pitch(scale, key, degree):
-    """MIDI pitch of a (any) scale degree, 0 the tonic at ``key``."""
+    """MIDI pitch of scale degrees, of any octave; 0 is the tonic, at ``key``."""
     return key + 12 * (degree // 7) + np.asarray(SCALES[scale])[degree % 7]
 
 
@@ -274,10 +274,9 @@ def melody_voice(traits, onsets, degree, key, length, rng):
 
 
 def bass_voice(traits, onsets, degree, key, length, rng):
-    """Roots and fifths under the kick drum, two octaves down; without drums once in half a bar."""
+    """Roots, and some fifths, two octaves down; with the kick drum where it has a rhythm, else twice a bar."""
     steps = np.arange(len(onsets) - 1)
-    kick = BEATS[traits["beat"]] and BEATS[traits["beat"]][0]
-    rhythm = kick if kick and "x" in kick else STRUMS["half"]
+    rhythm = STRUMS["half"] if traits["beat"] in ("none", "scatter") else BEATS[traits["beat"]][0]
     played = pattern_mask(rhythm, len(steps)) > 0
     fifth = 4 * (rng.random(played.sum()) < 0.2)
     pitch = scale_pitch(traits["scale"], key - 24, degree[played] + fifth)
@@ -297,12 +296,14 @@ def drum_kit(rng):
 
 
 def drum_track(traits, onsets, length, kit, rng):
+    """The three sounds of ``kit`` in the pattern of the beat; (length,)."""
     mix = np.zeros(length + len(kit[0]), np.float32)
-    beat = BEATS[traits["beat"]]
+    number = len(onsets) - 1
     for i, sound in enumerate(kit):
-        number = len(onsets) - 1
-        hits = pattern_mask(beat[i], number) if beat else (rng.random(number) < 0.12) * rng.random(number)
-        hits = hits * rng.uniform(0.8, 1, number)
+        if traits["beat"] == "scatter":
+            hits = (rng.random(number) < 0.12) * rng.random(number)
+        else:
+            hits = pattern_mask(BEATS[traits["beat"]][i], number) * rng.uniform(0.8, 1, number)
         for step in np.flatnonzero(hits):
             start = onsets[step]
             mix[start : start + len(sound)] += (hits[step] * sound)[: len(mix) - start]
@@ -374,7 +375,7 @@ def split_sizes(number):
 
 
 def make_catalogue(num_small, seed):
-    """All tracks of FMA-medium, twice ``num_small``, of which the first half is FMA-small.
+    """All tracks of FMA-medium, twice ``num_small``, of which half are FMA-small; sorted by track_id.
 
     FMA-small is balanced over 8 genres; the rest also has other genres, and more of Electronic and Rock. An
     artist has up to two tracks, all in one genre and one split.
@@ -395,19 +396,21 @@ def make_catalogue(num_small, seed):
 
 def tracks_csv(tracks):
     """FMA's tracks.csv as text: two header lines of a two-level column index, then the index's name."""
-    columns = ["artist id", "artist name", "set split", "set subset", "track genre_top", "track genres", "track title"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(zip(["", ""], *(column.split() for column in columns), strict=True))
-    writer.writerow(["track_id", *[""] * len(columns)])
+    writer.writerow(["", "artist", "artist", "set", "set", "track", "track", "track"])
+    writer.writerow(["", "id", "name", "split", "subset", "genre_top", "genres", "title"])
+    writer.writerow(["track_id", *[""] * 7])
     for t in tracks:
         title = f'{t.genre} study, no. {t.track_id} ("synthetic")'
         genres = f"[{GENRE_IDS[t.genre]}]"
-        writer.writerow([t.track_id, t.artist_id, f"Artist {t.artist_id}", t.split, t.subset, t.genre, genres, title])
+        artist = f"Artist {t.artist_id}"
+        writer.writerow([t.track_id, t.artist_id, artist, t.split, t.subset, t.genre, genres, title])
     return text.getvalue()
 
 
 def readme(size, num_tracks, seconds, seed):
+    """README.txt; it names all options, so that the same text means the same corpus."""
     options = json.dumps({"size": size, "num_tracks": num_tracks, "seconds": seconds, "seed": seed})
     return f"{MARKER}\nOptions: {options}\nSplits, subsets and genres are in ../fma_metadata/tracks.csv.\n"
 

@@ -1,11 +1,19 @@
-"""Genre classifiers on a backbone. Axes: B batch, F mel band, T frame, D features, C genres."""
+"""Genre classifiers on a backbone. Axes: B batch, N tracks, F mel band, T frame, D features, C genres."""
 
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
+
+import models
+import utils
+from models import backbones
+from models.heads import genre_head
+
+INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
 
 class Classifier(nn.Module):
-    """A backbone (all of it trained, or frozen) and a head: (B, 1, F, T) → logits (B, C)."""
+    """A backbone (trained too, or frozen) and a head: (B, 1, F, T) → logits (B, C)."""
 
     def __init__(self, backbone, head):
         super().__init__()
@@ -16,31 +24,43 @@ class Classifier(nn.Module):
         return self.head(self.backbone(x))
 
 
-class Standardise(nn.Module):
-    """(B, D) features → zero mean, unit deviation, measured once on training features."""
+def fit_linear_probe(head, features, labels, validation_features, validation_labels):
+    """Logistic regression on standardised features, its L2 penalty chosen on validation; fills ``head`` in place.
 
-    def __init__(self, num_features):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(num_features))
-        self.register_buffer("std", torch.ones(num_features))
+    features (N, D), labels (N,). Returns {"C": chosen inverse penalty, "validation_accuracy": …}.
+    """
+    standardise, linear = head[0], head[-1]
+    standardise.measure(features)
+    x, validation_x = (standardise(part).cpu().numpy() for part in (features, validation_features))
+    y, validation_y = labels.cpu().numpy(), validation_labels.cpu().numpy()
+    fits = []
+    for inverse_penalty in INVERSE_PENALTIES:
+        fit = LogisticRegression(C=inverse_penalty, max_iter=1000, tol=1e-3).fit(x, y)
+        fits.append((fit.score(validation_x, validation_y), fit))
+    accuracy, best = max(fits, key=lambda pair: pair[0])  # of equals, the strongest penalty
+    weight, bias = torch.as_tensor(best.coef_), torch.as_tensor(best.intercept_)
+    if len(best.classes_) == 2:  # scikit-learn keeps one row for two classes
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    return {"C": best.C, "validation_accuracy": float(accuracy)}
 
-    def measure(self, features):
-        self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0).clamp_min(1e-6))
-        return self
 
-    def forward(self, x):
-        return (x - self.mean) / self.std
+def load(experiment, configuration, transfer, result, device):
+    """The classifier that transfer.py left in folder ``transfer``; ``result`` is its result.json.
 
-
-def linear_head(num_features, num_genres):
-    """One layer on standardised features."""
-    return nn.Sequential(Standardise(num_features), nn.Linear(num_features, num_genres))
-
-
-def mlp_head(num_features, num_genres, hidden=(1024, 512, 128), dropout=0.5):
-    """The head of the original work, 1024-512-128, with BatchNorm and dropout, on standardised features."""
-    layers = [Standardise(num_features)]
-    for width_in, width_out in zip((num_features, *hidden), hidden, strict=False):
-        layers += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(hidden[-1], num_genres))
+    Raises :class:`utils.UserError` when a weight file is missing or does not fit.
+    """
+    weights = utils.load_weights(transfer / "transfer.pth", device)
+    if result["frozen"] and configuration["flags"]["method"]:
+        backbone = models.load(experiment, configuration["flags"], device).encoder(result["layer"])
+    else:
+        backbone = backbones.build(result["backbone"], configuration["spectrogram"]["n_mels"])
+    head = genre_head(result["num_features"], len(result["genres"]), result["hidden"], result["dropout"])
+    network = Classifier(backbone, head)
+    try:
+        network.load_state_dict({**network.state_dict(), **weights})
+    except RuntimeError:
+        raise utils.UserError(f"{transfer / 'transfer.pth'} does not fit its result.json") from None
+    return network.to(device).eval()

@@ -1,5 +1,6 @@
-"""Small networks that sit on a backbone's features. Axes: B batch, D dimension."""
+"""Small networks that sit on a backbone's features. Axes: B batch, N tracks, D dimension, C genres."""
 
+import torch
 from torch import nn
 
 
@@ -25,3 +26,31 @@ def predictor(dim, pred_dim):
         nn.Linear(dim, pred_dim, bias=False), nn.BatchNorm1d(pred_dim), nn.ReLU(inplace=True),
         nn.Linear(pred_dim, dim),
     )  # fmt: skip
+
+
+class Standardise(nn.Module):
+    """(B, D) features → zero mean, unit deviation, measured once on training features."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("std", torch.ones(num_features))
+
+    def measure(self, features):
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(features.std(0).clamp_min(1e-6))
+
+    def forward(self, x):
+        return (x - self.mean) / self.std
+
+
+def genre_head(num_features, num_genres, hidden=(), dropout=0.5):
+    """Standardised features (B, D) → logits (B, C), through ``hidden`` layers with BatchNorm and dropout.
+
+    hidden=() is the linear probe; (1024, 512, 128) is the head of the original work.
+    """
+    layers, width = [Standardise(num_features)], num_features
+    for next_width in hidden:
+        layers += [nn.Linear(width, next_width), nn.BatchNorm1d(next_width), nn.ReLU(), nn.Dropout(dropout)]
+        width = next_width
+    return nn.Sequential(*layers, nn.Linear(width, num_genres))

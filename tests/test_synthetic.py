@@ -1,0 +1,229 @@
+"""The synthetic corpus: in FMA's shape, the same every time, careful with what is there, neither trivial nor hopeless."""
+
+import collections
+import csv
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas
+import pytest
+import soundfile
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import utils
+from data import synthetic
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = {"num_tracks": 24, "seconds": 2, "seed": 3, "workers": 0}
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def read_metadata(data_dir):
+    return pandas.read_csv(data_dir / "fma_metadata/tracks.csv", index_col=0, header=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    synthetic.write_corpus(data_dir, **OPTIONS)
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    return synthetic.make_catalogue(num_small=160, seed=0)
+
+
+def test_folder_is_laid_out_like_fma(data_dir):
+    tracks = read_metadata(data_dir)
+    small = tracks.index[tracks["set", "subset"] == "small"]
+    expected = {f"{t:06d}"[:3] + f"/{t:06d}.mp3" for t in small}
+    assert len(expected) == 24
+    assert set(contents(data_dir / "fma_small")) == expected | {"checksums", "README.txt"}
+    assert len({path[:3] for path in expected}) > 2
+
+
+def test_checksums_are_sha1_of_every_track(data_dir):
+    folder = data_dir / "fma_small"
+    lines = [line.split("  ") for line in (folder / "checksums").read_text().splitlines()]
+    assert len(lines) == 24
+    for sha1, path in lines:
+        assert hashlib.sha1((folder / path).read_bytes()).hexdigest() == sha1
+
+
+def test_metadata_has_fmas_header(data_dir):
+    with open(data_dir / "fma_metadata/tracks.csv", newline="", encoding="utf-8") as file:
+        first, second, third, row, *_ = csv.reader(file)
+    assert third == ["track_id", *[""] * (len(first) - 1)]
+    assert row[0].isdigit()
+    columns = list(zip(first, second, strict=True))
+    wanted = {("set", "split"), ("set", "subset"), ("track", "genre_top"), ("track", "genres"), ("artist", "id")}
+    assert wanted <= set(columns)
+    assert columns[0] == ("", "")
+    assert all("," in title and '"' in title for title in read_metadata(data_dir)["track", "title"])
+
+
+def test_metadata_reads_as_fmas_own(data_dir):
+    real = ROOT.parent / "shared/datasets"
+    if not (real / "fma_metadata/tracks.csv").is_file():
+        pytest.skip("FMA's metadata is not here")
+    ours, theirs = read_metadata(data_dir), read_metadata(real)
+    assert set(theirs.columns) <= set(ours.columns)
+    assert (ours.index.name, ours.index.dtype) == (theirs.index.name, theirs.index.dtype)
+    genre_ids = dict(zip(theirs["track", "genre_top"], theirs["track", "genres"], strict=True))
+    for column in [("set", "split"), ("set", "subset"), ("track", "genre_top")]:
+        assert set(ours[column]) <= set(theirs[column])
+    assert set(ours["track", "genre_top"]) <= set(genre_ids)
+
+
+def test_tracks_decode_with_the_right_duration(data_dir):
+    for path in (data_dir / "fma_small").rglob("*.mp3"):
+        assert soundfile.info(path).format == "MP3"
+        sound, rate = soundfile.read(path)
+        assert len(sound) == 2 * rate
+        assert np.isfinite(sound).all()
+        assert 0.1 < np.abs(sound).max() < 1.2
+    assert librosa.get_duration(path=path) == pytest.approx(2, abs=0.05)
+
+
+def test_command_line_makes_the_same_corpus_in_two_processes(data_dir, tmp_path):
+    options = [f"--{name}={value}" for name, value in (OPTIONS | {"workers": 2}).items()]
+    command = [sys.executable, "-m", "data.synthetic", f"--data_dir={tmp_path}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "fma_small")
+    assert contents(tmp_path) == contents(data_dir)
+
+
+def test_another_seed_is_another_corpus(catalogue):
+    assert synthetic.make_catalogue(160, 0) == catalogue
+    assert synthetic.make_catalogue(160, 1) != catalogue
+    first, same, other = (synthetic.render("Pop", [seed], [seed], 1) for seed in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert not np.allclose(first, other)
+
+
+def test_subsets_nest_and_medium_has_more_genres(catalogue):
+    small = [t for t in catalogue if t.subset == "small"]
+    assert {t.subset for t in catalogue} == {"small", "medium"}
+    assert len({t.track_id for t in catalogue}) == len(catalogue) == 320
+    assert set(collections.Counter(t.genre for t in small).values()) == {20}
+    assert {t.genre for t in small} == set(synthetic.SMALL_GENRES)
+    assert {t.genre for t in catalogue} == set(synthetic.GENRES) > set(synthetic.SMALL_GENRES)
+
+
+def test_splits_are_80_10_10_per_genre_and_share_no_artist(catalogue):
+    for genre in synthetic.SMALL_GENRES:
+        sizes = collections.Counter(t.split for t in catalogue if (t.genre, t.subset) == (genre, "small"))
+        assert sizes == {"training": 16, "validation": 2, "test": 2}
+    homes = collections.defaultdict(set)
+    for t in catalogue:
+        homes[t.artist_id].add((t.split, t.genre))
+    assert {len(home) for home in homes.values()} == {1}
+    assert len(homes) < len(catalogue)
+
+
+def test_medium_holds_small_and_shares_its_metadata(data_dir, tmp_path):
+    for path, content in contents(data_dir).items():
+        utils.atomic_path(tmp_path / path).__enter__().write_bytes(content)
+    folder = synthetic.write_corpus(data_dir, "medium", **OPTIONS | {"num_tracks": 48})
+    medium, small = contents(folder), contents(data_dir / "fma_small")
+    assert len(medium) == 48 + 2
+    assert {path: medium[path] for path in small if path.endswith(".mp3")}.items() <= small.items()
+    assert len(read_metadata(data_dir)) == 48
+
+
+def test_complete_corpus_is_left_alone(data_dir, capsys):
+    before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*.mp3")}
+    assert synthetic.write_corpus(data_dir, **OPTIONS) == data_dir / "fma_small"
+    assert "there already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*.mp3")} == before
+
+
+def test_interrupted_corpus_is_finished(data_dir):
+    before = contents(data_dir)
+    folder = data_dir / "fma_small"
+    (folder / "checksums").unlink()
+    next(folder.rglob("*.mp3")).unlink()
+    synthetic.write_corpus(data_dir, **OPTIONS)
+    assert contents(data_dir) == before
+
+
+@pytest.mark.parametrize(
+    "foreign", ["fma_small/000/000002.mp3", "fma_small/README.txt", "fma_small", "fma_metadata/tracks.csv"]
+)
+def test_what_others_made_is_never_touched(tmp_path, foreign):
+    (tmp_path / foreign).parent.mkdir(parents=True)
+    (tmp_path / foreign).write_text("somebody's own")
+    before = contents(tmp_path)
+    with pytest.raises(utils.UserError, match="choose another --data_dir"):
+        synthetic.write_corpus(tmp_path, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"seconds": 3}, {"num_tracks": 32}])
+def test_corpus_with_other_options_is_kept(data_dir, change):
+    before = contents(data_dir)
+    with pytest.raises(utils.UserError, match="other options"):
+        synthetic.write_corpus(data_dir, **OPTIONS | change)
+    assert contents(data_dir) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_tracks": 8}, {"num_tracks": 0}, {"seconds": 0}, {"seconds": float("nan")}, {"seed": -1}]
+)
+def test_impossible_options_are_explained(tmp_path, change):
+    with pytest.raises(utils.UserError, match=f"--{next(iter(change))}"):
+        synthetic.write_corpus(tmp_path, **OPTIONS | change)
+    assert not any(tmp_path.iterdir())
+
+
+def test_voice_sounds_at_its_pitch():
+    traits = {"slope": 1.5, "hollow": 0, "decay": 1, "vibrato": 0}
+    sound = synthetic.voice(traits, np.array([1]), np.array([69]), np.array([0, 11025, 44100]), 33075)
+    assert not sound[:11025].any()
+    peak = np.argmax(np.abs(np.fft.rfft(sound[11025:]))) * synthetic.SAMPLE_RATE / 22050
+    assert peak == pytest.approx(440, abs=1)
+
+
+def test_steps_follow_tempo_and_swing():
+    onsets = synthetic.step_onsets({"tempo": 120, "swing": 0.5}, 10, np.random.default_rng(0))
+    assert np.median(np.diff(onsets[::4])) / synthetic.SAMPLE_RATE == pytest.approx(0.5, abs=0.01)
+    early, late = np.diff(onsets)[1::2], np.diff(onsets)[::2]
+    assert np.mean(late) / np.mean(early) == pytest.approx(3, rel=0.1)
+    assert onsets[-1] >= 10 * synthetic.SAMPLE_RATE
+
+
+def test_every_genre_renders_at_any_seed():
+    for i, genre in enumerate(synthetic.GENRES):
+        sound = synthetic.render(genre, [i], [i], 1.5)
+        assert sound.dtype == np.float32
+        assert sound.shape == (33075,)
+        assert np.isfinite(sound).all()
+        assert 0.3 < np.abs(sound).max() < 1
+
+
+def test_genres_overlap_but_can_be_told_apart():
+    """Mean and deviation of each mel band, artists apart: well above chance (1/8), well below perfect."""
+    features, genres, artists = [], [], []
+    for i in range(160):
+        genre = synthetic.SMALL_GENRES[i % 8]
+        artist = 8 * (i // 16) + i % 8
+        sound = synthetic.render(genre, [1, artist], [2, i], 5)
+        mel = librosa.feature.melspectrogram(y=sound, sr=synthetic.SAMPLE_RATE, n_mels=64)
+        mel = librosa.power_to_db(mel, ref=np.max)
+        features.append(np.concatenate([mel.mean(1), mel.std(1)]))
+        genres.append(genre)
+        artists.append(artist)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+    accuracy = cross_val_score(model, features, genres, groups=artists, cv=GroupKFold(5)).mean()
+    assert 0.3 < accuracy < 0.7
