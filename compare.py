@@ -21,17 +21,19 @@ COLUMNS = (
     ("n_train", "trained on", False),
     ("n_test", "tested on", False),
     ("accuracy", "accuracy % [95 %]", False),
+    ("seeds", "over seeds", False),
     ("macro_f1", "macro F1", False),
     ("roc_auc", "ROC-AUC", False),
     ("difference", "difference % [95 %]", False),
     ("mcnemar_p", "p", False),
 )
 CSV_COLUMNS = (
-    *("result", "method", "backbone", "protocol", "dataset", "train_split", "n_train", "n_test"),
+    *("result", "method", "backbone", "baseline", "layer", "protocol"),
+    *("dataset", "train_split", "label_fraction", "n_train", "n_test", "num_seeds", "accuracy_mean", "accuracy_std"),
     *("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"),
     *("balanced_accuracy", "macro_precision", "macro_recall", "roc_auc", "average_precision"),
     *("log_loss", "calibration_error", "validation_accuracy", "crop_accuracy"),
-    *("baseline", "difference", "difference_low", "difference_high", "mcnemar_p"),
+    *("compared_to", "difference", "difference_low", "difference_high", "mcnemar_p"),
 )
 
 
@@ -92,13 +94,17 @@ def row_of(result, baseline):
     """Everything the tables show about one result."""
     summary, flags = result.summary, result.configuration.get("flags", {})
     row = {name: summary[name] for name in CSV_COLUMNS if name in summary}
-    row |= {"result": result.name, "method": flags.get("method"), "backbone": flags.get("backbone")}
-    row["network"] = " ".join(filter(None, [row["method"], row["backbone"]]))
+    row |= {"result": result.name, "network": result.network, "method": flags.get("method")}
+    row.setdefault("backbone", flags.get("backbone"))
     for name in ("accuracy", "macro_f1"):
         row[f"{name}_low"], row[f"{name}_high"] = summary.get(f"{name}_ci95") or (None, None)
+    over_seeds = (summary.get("seeds") or {}).get("accuracy")
+    if over_seeds:
+        row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
+        row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
     if result.folder == baseline.folder:
         return row
-    row["baseline"] = baseline.name
+    row["compared_to"] = baseline.name
     correct = correct_on_the_same_tracks(result, baseline)
     if correct:
         paired = statistics.paired_bootstrap(*correct)

@@ -83,7 +83,7 @@ def preview(args):
     if not audible and not args.no_wav:
         print("no sounds: these frames are too far apart to be turned back into audio")
     for index, (name, track) in enumerate(zip(names, tracks, strict=True)):
-        partner = tracks[index - 1] if len(tracks) > 1 else track.roll(track.shape[1] // 2, 1)
+        partner = tracks[(index + 1) % len(tracks)] if len(tracks) > 1 else track.roll(track.shape[1] // 2, 1)
         panels = make_views(track, partner, settings, num_frames, args.lam, args.seed)
         draw_panels(Path(args.out) / f"{name}.png", panels, settings, name)
         if audible and not args.no_wav:

@@ -270,20 +270,24 @@ def mlp(task, encoder, args):
 
 
 def finetune(task, encoder, args):
-    """All weights; lower stages learn slower, and BatchNorm keeps the statistics of the pre-training."""
-    return train_whole(task, encoder, args, args.layer_decay, freeze_statistics=True)
+    """All weights, from the linear probe onwards (Kumar et al. 2022), so that random heads undo no features.
+
+    Lower stages learn more slowly, and BatchNorm keeps the statistics of the pre-training.
+    """
+    head = linear(task, encoder, args).network.head
+    statistics_kept = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    return train_whole(task, classifier.Classifier(encoder, head), args, args.layer_decay, statistics_kept)
 
 
 def scratch(task, encoder, args):
     """The supervised network, from random weights."""
-    return train_whole(task, encoder, args, layer_decay=1.0, freeze_statistics=False)
+    empty = torch.zeros(2, 1, task.folder.settings["n_mels"], task.num_frames, device=task.device)
+    head = heads.genre_head(encoder(empty).shape[1], len(task.genres)).to(task.device)
+    return train_whole(task, classifier.Classifier(encoder, head), args, layer_decay=1.0)
 
 
-def train_whole(task, encoder, args, layer_decay, freeze_statistics):
+def train_whole(task, network, args, layer_decay, frozen=()):
     labelled = task.labelled(args.label_fraction, args.seed)
-    num_features = encoder(torch.zeros(2, 1, task.folder.settings["n_mels"], 64, device=task.device)).shape[1]
-    head = heads.genre_head(num_features, len(task.genres)).to(task.device)
-    network = classifier.Classifier(encoder, head)
     augmentation = augment.build(args.aug, task.folder.settings, args.lam, args.aug_p)
     num_input = round(task.num_frames * augmentation.context)
 
@@ -293,14 +297,13 @@ def train_whole(task, encoder, args, layer_decay, freeze_statistics):
         for tracks, (x,) in zip(order, task.train.batches(requests, num_input), strict=True):
             yield task.normalise(augmentation(x, task.num_frames)), task.labels[0][tracks]
 
+    def judge():
+        return task.extract(network, task.validation)
+
     groups = layer_wise(network, args.lr or DEFAULT_LR[args.protocol], layer_decay)
-    frozen = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)] if freeze_statistics else []
-    judge = lambda part: task.extract(network, part)  # noqa: E731
-    log, chosen = fit(
-        network, groups, batches, lambda: judge(task.validation), task.labels[1], len(labelled), args, frozen
-    )
-    run = Run(network, judge(task.test), log, chosen, len(labelled), {"hidden": [], "dropout": 0.0})
-    run.features = task.extract(encoder, task.test).mean(1)
+    log, chosen = fit(network, groups, batches, judge, task.labels[1], len(labelled), args, frozen)
+    run = Run(network, task.extract(network, task.test), log, chosen, len(labelled), {"hidden": [], "dropout": 0.0})
+    run.features = task.extract(network.backbone, task.test).mean(1)
     return run
 
 
@@ -325,7 +328,7 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=()):
     log, best, best_state = [], None, None
     for epoch in range(args.num_epochs):
         utils.set_seed(args.seed, epoch + 1)
-        train_loss = train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, args)
+        train_loss = train_one_epoch(network, batches, optimiser, schedule, frozen, epoch)
         logits = judge().mean(1)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
@@ -339,7 +342,7 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=()):
     return log, chosen
 
 
-def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, args):
+def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch):
     """Returns the mean loss of the epoch."""
     network.train()
     for module in frozen:

@@ -27,7 +27,7 @@ class Pipeline:
         self.augmentations = augmentations
         self.setup = setup
         self.aug_p = aug_p
-        self.context = math.prod(augmentation.context for augmentation in augmentations)
+        self.context = math.prod((augmentation.context for augmentation in augmentations), start=1.0)
 
     @torch.no_grad()
     def __call__(self, x, num_frames):

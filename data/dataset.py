@@ -117,9 +117,7 @@ class _Crops:
 
     def even_starts(self, tracks, num_frames, num_crops):
         """First frames of ``num_crops`` crops spread evenly from a track's begin to its end: (N, num_crops)."""
-        room = (self.lengths[tracks] - num_frames).clamp_min(0)
-        places = torch.linspace(0, 1, num_crops) if num_crops > 1 else torch.tensor([0.5])
-        return (room[:, None] * places).round().long()
+        return even_starts(self.lengths[tracks], num_frames, num_crops)
 
     def batches(self, requests, num_frames):
         """For each request, a tuple of ``(tracks, starts)`` pairs of shape (B,), a tuple of crops (B, 1, F, T).
@@ -215,6 +213,19 @@ def read_array(folder, row, mmap_mode=None):
             f"({folder.settings['n_mels']}, {row.frames}): run preprocessing.py with --overwrite"
         )
     return array
+
+
+def even_starts(lengths, num_frames, num_crops):
+    """lengths (N,) → first frames (N, num_crops) from begin to end of a track; one crop is the central one."""
+    places = torch.linspace(0, 1, num_crops) if num_crops > 1 else torch.tensor([0.5])
+    return ((lengths - num_frames).clamp_min(0)[:, None] * places).round().long()
+
+
+def cut_evenly(x, num_frames, num_crops):
+    """One whole spectrogram (F, T) → (num_crops, 1, F, num_frames); a shorter one is repeated."""
+    starts = even_starts(torch.tensor([x.shape[1]]), num_frames, num_crops)[0]
+    frames = (starts[:, None] + torch.arange(num_frames)) % x.shape[1]
+    return x[:, frames.to(x.device)].transpose(0, 1).unsqueeze(1)
 
 
 # ------------------------------------------------------------------ normalisation

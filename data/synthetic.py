@@ -11,10 +11,9 @@ import hashlib
 import io
 import json
 import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -433,9 +432,8 @@ def check_free(folder, readme_text, metadata, metadata_text):
         )
 
 
-def write_track(job):
+def write_track(folder, track, seconds, seed):
     """Write one mp3 unless it is there already; returns its line in `checksums`."""
-    folder, track, seconds, seed = job
     path = folder / track.path
     if not path.exists():
         sound = render(track.genre, [seed, 2, track.artist_id], [seed, 3, track.track_id], seconds)
@@ -449,7 +447,7 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0, 
 
     num_tracks  mp3 files to write: 160 by default for small, 320 for medium, which holds small and as much again.
     seconds     length of each track.
-    workers     processes; by default one for each core, 0 stays in this one.
+    workers     threads; by default one for each core.
 
     tracks.csv describes small and medium alike, as FMA's does. Only what is missing is written. Raises
     :class:`utils.UserError` when something else is there already, or for too few tracks.
@@ -461,8 +459,9 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0, 
         raise utils.UserError(f"--num_tracks {num_tracks} must be 24 to 20000, or an even 48 to 40000 for medium")
     if not 1 <= seconds <= 600:
         raise utils.UserError(f"--seconds {seconds:g} must be 1 to 600")
-    if seed < 0:
-        raise utils.UserError(f"--seed {seed} must not be negative")
+    for flag, value, least in (("seed", seed, 0), ("workers", workers, 1)):
+        if value is not None and value < least:
+            raise utils.UserError(f"--{flag} {value} must be {least} or more")
     catalogue = make_catalogue(num_small, seed)
     folder, metadata = Path(data_dir) / f"fma_{size}", Path(data_dir) / "fma_metadata" / "tracks.csv"
     files = {
@@ -478,21 +477,14 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0, 
         print(f"{folder} is there already, with these options")
         return folder
 
-    jobs = [(folder, t, seconds, seed) for t in catalogue if size == "medium" or t.subset == "small"]
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    lines = list(tqdm(run_jobs(jobs, workers), total=len(jobs), unit="track", desc=folder.name))
+    tracks = [t for t in catalogue if size == "medium" or t.subset == "small"]
+    write = partial(write_track, folder, seconds=seconds, seed=seed)
+    # Threads, not processes: NumPy and the encoder, which do nearly all of the work, run at the same time.
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        lines = list(tqdm(pool.map(write, tracks), total=len(tracks), unit="track", desc=folder.name))
     with utils.atomic_path(folder / "checksums") as temporary:  # the last file: a folder with it is complete
         temporary.write_text("".join(lines))
     return folder
-
-
-def run_jobs(jobs, workers):
-    if workers < 2:
-        yield from map(write_track, jobs)
-        return
-    ignore_ctrl_c = (signal.SIGINT, signal.SIG_IGN)  # it is the main process that stops, once
-    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignore_ctrl_c) as pool:
-        yield from pool.map(write_track, jobs, chunksize=4)
 
 
 def get_args_parser():
@@ -503,7 +495,7 @@ def get_args_parser():
     parser.add_argument("--num_tracks", type=int, help="mp3 files to write (default: 160 for small, 320 for medium)")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each track; FMA's are 30 s")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes another corpus")
-    parser.add_argument("--workers", type=int, help="processes that make sound (default: one for each core)")
+    parser.add_argument("--workers", type=int, help="threads that make sound (default: one for each core)")
     return parser
 
 

@@ -120,11 +120,12 @@ def _overview(found):
     rows = []
     for result in found:
         summary, name = result.summary, result.folder.name
-        row = [_tag("a", name, href=f"#{_anchor(name)}"), summary.get("protocol"), summary.get("dataset")]
+        row = [_tag("a", name, href=f"#{_anchor(name)}"), result.network]
+        row += [summary.get(key) for key in ("protocol", "dataset")]
         row += [_number(summary.get(key)) for key in ("n_train", "n_test")]
-        row += [_number(_value(summary, key, interval=True)) for key in ("accuracy", "macro_f1")]
+        row += [_number(f"{_value(summary, key)} [{_interval(summary, key)}]") for key in ("accuracy", "macro_f1")]
         rows.append(row)
-    head = ["transfer", "protocol", "dataset", "trained on", "tested on", "accuracy", "macro F1"]
+    head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on", "accuracy", "macro F1"]
     caption = "Every classifier, tested on all test tracks, with 95 % bootstrap intervals over tracks"
     return _tag("section", _tag("h2", "Results"), _table(caption, head, rows))
 
@@ -136,6 +137,7 @@ def _transfer(result):
         _tag("h2", name, id=_anchor(name)),
         _tag("p", _how(summary), class_="muted"),
         _metrics(summary),
+        _over_seeds(summary.get("seeds")),
         _genres(summary.get("per_genre") or {}),
         *(_picture(result.folder / file, heading, text, name) for file, heading, text in PICTURES),
         *(_mistakes(result) if (result.folder / "predictions.csv").is_file() else ()),
@@ -172,6 +174,18 @@ def _metrics(summary):
         + _tag("h3", "All figures")
         + _table("", ["figure", "value", "95 % interval", "what it says"], rows)
     )
+
+
+def _over_seeds(seeds):
+    if not seeds:
+        return None
+    rows = [
+        [label, _number(seeds[key]["n"]), *(_number(_format(key, seeds[key][part])) for part in ("mean", "std"))]
+        for key, label, _ in METRICS
+        if key in seeds
+    ]
+    caption = "What chance in training changes; all other figures and pictures are of the first seed"
+    return _Markup(_tag("h3", "Over seeds") + _table(caption, ["figure", "seeds", "mean", "std"], rows))
 
 
 def _genres(per_genre):
@@ -270,17 +284,20 @@ def _picture(path, heading, text, name, level="h3"):
     return _Markup(_tag(level, heading) + _tag("figure", image, _tag("figcaption", text)))
 
 
-def _value(summary, key, interval=False):
-    value = summary.get(key)
-    if value is None:
-        return "–"
-    text = f"{value:.3f}" if key in NOT_SHARES else f"{value:.1%}"
-    return f"{text} [{_interval(summary, key)}]" if interval and _interval(summary, key) else text
+def _value(summary, key):
+    return _format(key, summary.get(key))
 
 
 def _interval(summary, key):
     bounds = summary.get(f"{key}_ci95")
-    return f"{bounds[0]:.1%} to {bounds[1]:.1%}".replace("%", "", 1) if bounds else ""
+    return " to ".join(_format(key, bound) for bound in bounds) if bounds else ""
+
+
+def _format(key, value):
+    """A figure of result.json as people read it."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if key in NOT_SHARES else f"{value:.1%}"
 
 
 def _text(value):

@@ -26,6 +26,16 @@ class Result:
         """``<experiment>/<transfer>``, as it can be given on the command line."""
         return f"{self.folder.parent.name}/{self.folder.name}"
 
+    @property
+    def network(self):
+        """What made the features, in two or three words: ``simsiam resnet18``, ``random resnet18``, ``stats``."""
+        flags = self.configuration.get("flags", {})
+        backbone = self.summary.get("backbone") or flags.get("backbone")
+        if self.summary.get("baseline"):
+            return " ".join(dict.fromkeys([self.summary["baseline"], backbone]))
+        method = "supervised" if self.summary.get("protocol") == "scratch" else flags.get("method")
+        return " ".join(filter(None, [method, backbone]))
+
     @cached_property
     def predictions(self):
         """predictions.csv with text columns track_id (the index), truth, prediction and one column per genre.

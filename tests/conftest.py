@@ -1,0 +1,71 @@
+"""Small things to test on: a synthetic corpus of real mp3 files, and a spectrogram folder that trains in seconds."""
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+
+GENRES = ("Folk", "Hip-Hop", "Rock")
+REAL = Path(__file__).resolve().parents[2] / "shared" / "datasets"
+
+
+@pytest.fixture(scope="session")
+def real_datasets():
+    """The folder of real music to measure on, where there is one."""
+    if not REAL.is_dir():
+        pytest.skip("no real datasets here")
+    return REAL
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """``tmp_path/data/tiny_npy``: 36 tracks of 3 genres, 32 mels, each genre with its own bright bands."""
+    return write_folder(tmp_path / "data", "tiny")
+
+
+def write_folder(data_dir, name, dtype="uint8", counts=(8, 2, 2), **settings):
+    """A spectrogram folder (contract 1) of random but learnable spectrograms. Returns ``data_dir``."""
+    chance = np.random.default_rng(0)
+    folder = data_dir / f"{name}_npy"
+    lines = ["track_id,path,genre_top,split,frames"]
+    number = 0
+    for split, count in zip(("training", "validation", "test"), counts, strict=True):
+        for genre_number, genre in enumerate(GENRES):
+            for _ in range(count):
+                frames = int(chance.integers(60, 90))
+                decibels = chance.uniform(-80, -30, (32, frames))
+                decibels[10 * genre_number : 10 * genre_number + 10] += 25
+                array = decibels.astype(np.float16)
+                if dtype == "uint8":
+                    array = np.round((decibels + 80) * 255 / 80).astype(np.uint8)
+                path = folder / genre / f"{number:06d}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, array)
+                lines.append(f"{number:06d},{genre}/{number:06d}.npy,{genre},{split},{frames}")
+                number += 1
+    (folder / "tracks.csv").write_text("\n".join(lines) + "\n")
+    there = {
+        "features": "logmel", "dtype": dtype, "db_min": -80.0, "db_max": 0.0, "reference": "clip maximum",
+        "n_mels": 32, "sample_rate": 22050, "n_fft": 2048, "hop_length": 2205, "f_min": 0.0, "f_max": 11025.0,
+        "mel_scale": "slaney", **settings,
+    }  # fmt: skip
+    (folder / "spectrogram.json").write_text(json.dumps(there))
+    return data_dir
+
+
+@pytest.fixture
+def run_script(capsys):
+    """Run a script's main in this process with a command line; returns its last line on stdout."""
+
+    def run(script, command):
+        script.main(script.get_args_parser().parse_args(str(command).split()))
+        return capsys.readouterr().out.strip().splitlines()[-1]
+
+    return run

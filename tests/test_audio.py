@@ -1,0 +1,109 @@
+"""Audio files to log-mel spectrograms, against librosa and with files that are broken in every way."""
+
+import subprocess
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import utils
+from data import audio
+
+RATE = 22050
+
+
+def tone(seconds=6.0, rate=RATE):
+    time = np.arange(int(seconds * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * 440 * time) + 0.05 * np.sin(2 * np.pi * 3000 * time)).astype(np.float32)
+
+
+def librosa_log_mel(waveform, settings):
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=settings["sample_rate"], n_fft=settings["n_fft"], hop_length=settings["hop_length"],
+        n_mels=settings["n_mels"], fmin=settings["f_min"], fmax=settings["f_max"], htk=settings["mel_scale"] == "htk",
+    )  # fmt: skip
+    return librosa.power_to_db(mel, ref=np.max, top_db=80)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_mels": 48, "hop_length": 256}, {"mel_scale": "htk", "n_mels": 64}, {"f_min": 50.0, "f_max": 8000.0, "n_mels": 96}],
+)  # fmt: skip
+def test_log_mel_equals_librosa(changes):
+    settings = {**audio.default_settings(), **changes}
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    waveform = tone(3.0) + noise * np.linspace(0, 1, 3 * RATE, dtype=np.float32)
+    ours = audio.log_mel(waveform, settings).numpy()
+    theirs = librosa_log_mel(waveform, settings)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
+def test_log_mel_of_real_clips_is_within_a_tenth_of_a_decibel(real_datasets):
+    settings = audio.default_settings()
+    for file in sorted(real_datasets.glob("gtzan_audio/*/*.mp3"))[::10]:
+        ours = audio.log_mel(audio.read_audio(file, RATE), settings).half().numpy()
+        theirs = librosa_log_mel(librosa.load(file, sr=RATE)[0], settings)
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).mean() < 0.1
+
+
+def test_a_batch_is_the_same_as_its_clips_one_by_one():
+    settings = audio.default_settings()
+    batch = torch.stack([torch.from_numpy(tone(2.0)), torch.randn(2 * RATE) * 0.1])
+    both = audio.log_mel(batch, settings)
+    torch.testing.assert_close(both[1], audio.log_mel(batch[1], settings))
+
+
+@pytest.mark.parametrize(("ending", "subtype"), [("wav", "PCM_16"), ("flac", None), ("ogg", None), ("mp3", None), ("au", None)])
+def test_reads_stereo_at_any_rate_as_mono(tmp_path, ending, subtype):
+    path = tmp_path / f"clip.{ending}"
+    left = tone(3.0, 44100)
+    soundfile.write(path, np.stack([left, 0 * left], axis=1), 44100, subtype=subtype)
+    waveform = audio.read_audio(path, RATE)
+    assert waveform.dtype == np.float32
+    assert abs(len(waveform) / RATE - 3.0) < 0.1
+    assert np.abs(waveform[RATE : 2 * RATE]).max() == pytest.approx(np.abs(left).max() / 2, rel=0.1)
+
+
+def test_reads_m4a_through_ffmpeg(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", tone(3.0), RATE)
+    command = [audio.ffmpeg_binary(), "-loglevel", "error", "-i", tmp_path / "clip.wav", tmp_path / "clip.m4a"]
+    subprocess.run(command, check=True)
+    waveform = audio.read_audio(tmp_path / "clip.m4a", RATE)
+    assert abs(len(waveform) / RATE - 3.0) < 0.15
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "text.mp3").write_text("this is not music\n" * 500)
+    soundfile.write(tmp_path / "whole.mp3", tone(20.0), RATE)
+    whole = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "truncated.mp3").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(tmp_path / "silent.wav", np.zeros(10 * RATE), RATE)
+    soundfile.write(tmp_path / "short.mp3", tone(1.5), RATE)
+    soundfile.write(tmp_path / "infinite.wav", np.full(10 * RATE, np.inf, np.float32), RATE, subtype="FLOAT")
+    reasons = {
+        "missing.mp3": "no such file", "empty.mp3": "empty", "text.mp3": "not audio", "truncated.mp3": "truncated",
+        "silent.wav": "silent", "short.mp3": "too short: 1.", "infinite.wav": "finite",
+    }  # fmt: skip
+    for name, reason in reasons.items():
+        with pytest.raises(audio.AudioError, match=reason):
+            audio.read_audio(tmp_path / name, RATE, min_seconds=5)
+    assert len(audio.read_audio(tmp_path / "whole.mp3", RATE, min_seconds=5)) > 19 * RATE
+
+
+def test_uint8_levels_are_within_half_a_step():
+    settings = {**audio.default_settings(), "dtype": "uint8"}
+    decibels = torch.linspace(-80, 0, 1000).view(10, 100)
+    level = audio.encode(decibels, settings)
+    assert level.dtype == np.uint8
+    np.testing.assert_allclose(-80 + level * (80 / 255), decibels, atol=80 / 255 / 2 + 1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"f_max": 20000.0}, {"f_min": 9000.0, "f_max": 8000.0}, {"n_mels": 4000}, {"hop_length": 0}])
+def test_impossible_settings_are_refused(changes):
+    with pytest.raises(utils.UserError):
+        audio.check_settings({**audio.default_settings(), **changes})

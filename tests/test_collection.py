@@ -1,0 +1,57 @@
+"""Folders of genre sub-folders: ids, splits, and what is not there."""
+
+import collections
+
+import pytest
+
+import utils
+from data import collection
+
+
+def make(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_ids_genres_and_paths(tmp_path):
+    make(tmp_path, "rock/a.mp3", "rock/deep/b.WAV", "jazz/a.mp3", "jazz/c.au", "jazz/._c.au", "jazz/notes.txt", "loose.mp3")
+    tracks = {track.track_id: track for track in collection.find_tracks(tmp_path)}
+    assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
+    assert tracks["b"].genre_top == "rock"
+    assert len({track.path for track in tracks.values()}) == 4
+
+
+def test_splits_are_stratified_deterministic_and_disjoint():
+    genres = ["a"] * 100 + ["b"] * 50 + ["c"] * 5 + ["d"] * 2
+    splits = collection.stratified_splits(genres)
+    assert splits == collection.stratified_splits(genres)
+    count = collections.Counter(zip(genres, splits, strict=True))
+    assert [count["a", split] for split in collection.SPLITS] == [80, 10, 10]
+    assert [count["b", split] for split in collection.SPLITS] == [40, 5, 5]
+    assert [count["c", split] for split in collection.SPLITS] == [3, 1, 1]
+    assert [count["d", split] for split in collection.SPLITS] == [2, 0, 0]
+
+
+def test_splits_from_a_file(tmp_path):
+    make(tmp_path, "music/rock/a.mp3", "music/rock/b.mp3", "music/jazz/c.mp3")
+    (tmp_path / "splits.csv").write_text("track_id,split\na,training\nc,test\n")
+    tracks = collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+    assert {track.track_id: track.split for track in tracks} == {"a": "training", "b": "excluded", "c": "test"}
+
+
+@pytest.mark.parametrize("content", [None, "a,b\n1,2\n", "track_id,split\nnobody,training\n"])
+def test_useless_split_files_are_refused(tmp_path, content):
+    make(tmp_path, "music/rock/a.mp3")
+    if content:
+        (tmp_path / "splits.csv").write_text(content)
+    with pytest.raises(utils.UserError, match="--splits"):
+        collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+
+
+def test_missing_or_empty_source(tmp_path):
+    with pytest.raises(utils.UserError, match="not a folder"):
+        collection.find_tracks(tmp_path / "nowhere")
+    with pytest.raises(utils.UserError, match="no audio"):
+        collection.find_tracks(tmp_path)

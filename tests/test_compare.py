@@ -1,0 +1,162 @@
+"""compare.py from the command line, on experiment folders made of random predictions."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from fake_experiment import write_experiment, write_transfer
+
+import compare
+import utils
+from evaluation import results, statistics
+
+
+@pytest.fixture
+def experiments(tmp_path, monkeypatch):
+    """Two experiments, ids 154874 (linear, mlp) and 203311 (linear), all on the same tracks."""
+    monkeypatch.chdir(tmp_path)
+    first = write_experiment(tmp_path / "exp")
+    write_transfer(first, "linear", skill=1.5)
+    write_transfer(first, "mlp", skill=1.8, protocol="mlp")
+    write_transfer(write_experiment(tmp_path / "exp", "203311", method="byol"), "linear", skill=0.5)
+    return tmp_path / "exp"
+
+
+def run(capsys, *argv):
+    """Lines of stdout, and the CSV as dicts keyed by result."""
+    compare.main(compare.get_args_parser().parse_args(argv))
+    lines = capsys.readouterr().out.splitlines()
+    with open(lines[-1], newline="") as file:
+        return lines, {row["result"]: row for row in csv.DictReader(file)}
+
+
+def table_row(lines, name):
+    return next(line for line in lines if line.startswith(name))
+
+
+def test_the_table_holds_what_the_results_say(experiments, capsys):
+    lines, rows = run(capsys, "154874", "203311")
+    assert list(rows) == ["154874/mlp", "154874/linear", "203311/linear"]  # the most accurate first
+    summary = json.loads((experiments / "154874" / "linear" / "result.json").read_text())
+    row = rows["154874/linear"]
+    for key in ("accuracy", "macro_f1", "roc_auc", "log_loss", "calibration_error", "n_test"):
+        assert float(row[key]) == summary[key]
+    assert [float(row["accuracy_low"]), float(row["accuracy_high"])] == summary["accuracy_ci95"]
+    assert (row["method"], row["backbone"]) == ("simsiam", "resnet18")
+    low, high = summary["accuracy_ci95"]
+    shown = table_row(lines, "154874/linear")
+    assert f"{100 * summary['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in shown
+    assert "byol resnet18" in table_row(lines, "203311/linear")
+    assert "WARNING" not in "".join(lines)
+
+
+def test_pairs_are_compared_track_by_track(experiments, capsys):
+    lines, rows = run(capsys, "154874", "203311")
+    tables = {}
+    for name in ("154874/mlp", "203311/linear"):
+        with open(experiments / name / "predictions.csv", newline="") as file:
+            tables[name] = np.array([row["truth"] == row["prediction"] for row in csv.DictReader(file)])
+    a, b = tables["203311/linear"], tables["154874/mlp"]
+    row = rows["203311/linear"]
+    assert row["compared_to"] == "154874/mlp"
+    assert float(row["difference"]) == pytest.approx(a.mean() - b.mean())
+    assert float(row["mcnemar_p"]) == pytest.approx(statistics.mcnemar(a, b))
+    assert float(row["difference_low"]) < float(row["difference"]) < float(row["difference_high"]) < 0
+    assert rows["154874/mlp"]["difference"] == ""
+    assert "picked on these very tracks" in "".join(lines)
+    assert "with 2 comparisons" in "".join(lines)
+
+
+def test_the_order_of_tracks_does_not_matter(experiments, capsys):
+    _, before = run(capsys, "154874", "203311")
+    path = experiments / "203311" / "linear" / "predictions.csv"
+    head, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(rest)]) + "\n")
+    _, after = run(capsys, "154874", "203311")
+    assert before == after
+
+
+def test_a_chosen_baseline(experiments, capsys):
+    lines, rows = run(capsys, "154874", "--baseline", "203311")
+    assert rows["154874/linear"]["compared_to"] == rows["154874/mlp"]["compared_to"] == "203311/linear"
+    assert float(rows["154874/linear"]["difference"]) > 0
+    assert "flattered" not in "".join(lines)
+    with pytest.raises(utils.UserError, match="say which of 154874/linear, 154874/mlp"):
+        run(capsys, "203311", "--baseline", "154874")
+
+
+def test_different_tracks_datasets_and_splits_are_warned_of_and_not_compared(experiments, capsys):
+    write_transfer(
+        experiments / "203311", "medium", seed=7, dataset="fma_medium", train_split="validation", label_fraction=0.1
+    )
+    lines, rows = run(capsys, "154874/linear", "203311/medium", "203311/linear")
+    warnings = [line for line in lines if line.startswith("WARNING")]
+    assert any("datasets" in line and "fma_small" in line and "fma_medium" in line for line in warnings)
+    assert any("training splits: " in line for line in warnings)
+    assert any("same tracks" in line for line in warnings)
+    assert rows["203311/linear"]["compared_to"] == "154874/linear"
+    assert rows["203311/medium"]["mcnemar_p"] == ""
+
+
+def test_a_genre_that_changed_is_another_track(experiments, capsys):
+    path = experiments / "203311" / "linear" / "predictions.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[1] = "Rock" if cells[1] != "Rock" else "Folk"
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    lines, _ = run(capsys, "154874/linear", "203311")
+    assert any("same tracks" in line for line in lines if line.startswith("WARNING"))
+
+
+def test_every_way_to_name_a_result(experiments, capsys):
+    path = experiments / "154874" / "linear"
+    lines, rows = run(capsys, "154874/linear", str(path), str(path / "result.json"))
+    assert list(rows) == ["154874/linear"]
+    assert "difference" not in lines[0]
+    _, rows = run(capsys, str(experiments / "154874"))
+    assert set(rows) == {"154874/linear", "154874/mlp"}
+
+
+def test_seeds_and_baseline_features(experiments, capsys):
+    seeds = {"accuracy": {"mean": 0.515, "std": 0.021, "ci95": [0.4, 0.6], "n": 3}}
+    write_transfer(experiments / "203311", "stats", seeds=seeds, num_seeds=3, baseline="stats", backbone="stats")
+    write_transfer(experiments / "203311", "random", baseline="random", backbone="resnet18")
+    lines, rows = run(capsys, "203311")
+    assert "51.5 ± 2.1 (3)" in table_row(lines, "203311/stats")
+    assert rows["203311/stats"]["accuracy_std"] == "0.021"
+    assert results.read(experiments / "203311" / "stats").network == "stats"
+    assert results.read(experiments / "203311" / "random").network == "random resnet18"
+
+
+def test_markdown_and_html(experiments, capsys):
+    lines, _ = run(capsys, "154874", "203311", "--markdown", "table.md", "--html", "--out", "all.csv")
+    assert lines[-1] == "all.csv"
+    table = [line for line in open("table.md") if line.startswith("|")]
+    assert len(table) == 2 + 3
+    assert len({line.count("|") for line in table}) == 1
+    for name in ("154874", "203311"):
+        assert (experiments / name / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "predictions.csv").unlink(), "run transfer.py again"),
+        (lambda folder: (folder / "predictions.csv").write_text("track_id,truth\n1,Rock\n"), "is not the predictions"),
+        (lambda folder: (folder / "result.json").write_text("{}"), "not a result"),
+        (lambda folder: (folder / "result.json").write_text("[1"), "not readable JSON"),
+    ],
+)
+def test_damage_is_one_sentence(experiments, capsys, damage, message):
+    damage(experiments / "203311" / "linear")
+    with pytest.raises(utils.UserError, match=message):
+        run(capsys, "154874", "203311")
+
+
+def test_nothing_to_compare(experiments, capsys):
+    with pytest.raises(utils.UserError, match="there are: 203311, 154874"):
+        run(capsys, "999999")
+    write_experiment(experiments, "300000")
+    with pytest.raises(utils.UserError, match="no result yet: run transfer.py"):
+        run(capsys, "300000")

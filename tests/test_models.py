@@ -1,0 +1,106 @@
+"""SimSiam against its formula and its gradients; backbones and heads against what the papers say of them."""
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from models import backbones, features, heads, losses
+
+CONFIGURATION = {"method": "simsiam", "backbone": "resnet18", "dim": 32, "pred_dim": 8}
+
+
+def views(batch=6):
+    torch.manual_seed(0)
+    return torch.randn(batch, 1, 32, 40), torch.randn(batch, 1, 32, 40)
+
+
+def test_loss_equals_the_manual_formula():
+    torch.manual_seed(0)
+    p, z = torch.randn(5, 7), torch.randn(5, 7)
+    manual = -sum(float(a @ b) / (float(a @ a) ** 0.5 * float(b @ b) ** 0.5) for a, b in zip(p, z, strict=True)) / 5
+    assert losses.negative_cosine_similarity(p, z).item() == pytest.approx(manual, abs=1e-6)
+    assert losses.negative_cosine_similarity(p, 3 * p).item() == pytest.approx(-1)
+
+
+def test_simsiam_is_the_symmetric_loss_of_predictions_and_projections():
+    torch.manual_seed(0)
+    method = models.build(CONFIGURATION)
+    x1, x2 = views()
+    loss, z = method(x1, x2)
+    z1, z2 = method.projector(method.backbone(x1)), method.projector(method.backbone(x2))
+    p1, p2 = method.predictor(z1), method.predictor(z2)
+    cosine = nn.functional.cosine_similarity
+    expected = -(cosine(p1, z2).mean() + cosine(p2, z1).mean()) / 2
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(z, z1)
+
+
+def test_gradient_stops_at_the_projections():
+    """With the predictor's output held, nothing else may move the encoder: all gradient flows through p."""
+    torch.manual_seed(0)
+    method = models.build(CONFIGURATION)
+    hold = method.predictor.register_forward_hook(lambda module, inputs, output: output.detach().requires_grad_())
+    loss, z = method(*views())
+    loss.backward()
+    assert not z.requires_grad
+    assert all(p.grad is None for p in [*method.backbone.parameters(), *method.projector.parameters()])
+    hold.remove()
+    method(*views())[0].backward()
+    assert all(p.grad is not None for p in method.parameters())
+
+
+def test_learning_rate_groups_cover_every_parameter_once():
+    method = models.build(CONFIGURATION)
+    grouped = [p for parameters, _ in method.parameter_groups() for p in parameters]
+    assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
+    assert len(grouped) == len(list(method.parameters()))
+    fixed = [p for parameters, is_predictor in method.parameter_groups() if is_predictor for p in parameters]
+    assert {id(p) for p in fixed} == {id(p) for p in method.predictor.parameters()}
+
+
+def test_projector_and_predictor_are_the_papers():
+    projector = heads.projector(64, 32)
+    norms = [module for module in projector if isinstance(module, nn.BatchNorm1d)]
+    assert len([module for module in projector if isinstance(module, nn.Linear)]) == 3
+    assert [norm.affine for norm in norms] == [True, True, False]
+    z = projector(torch.randn(100, 64))
+    torch.testing.assert_close(z.mean(0), torch.zeros(32), atol=1e-5, rtol=0)
+    predictor = heads.predictor(32, 8)
+    assert [(m.in_features, m.out_features) for m in predictor if isinstance(m, nn.Linear)] == [(32, 8), (8, 32)]
+    assert predictor[-1].bias is not None
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_backbones_take_one_channel_and_any_size(name, width):
+    backbone = backbones.build(name).eval()
+    with torch.no_grad():
+        for mels, frames in ((128, 216), (48, 431), (32, 33)):
+            assert backbone(torch.randn(1, 1, mels, frames)).shape == (1, width)
+    assert backbone.num_features == width
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet101", 33), ("resnet152", 50)])
+def test_deep_backbones_are_what_they_are_called(name, blocks):
+    with torch.device("meta"):
+        backbone = backbones.build(name)
+    stages = [getattr(backbone, f"layer{i}") for i in range(1, 5)]
+    assert sum(len(stage) for stage in stages) == blocks
+
+
+def test_band_statistics_are_means_and_deviations():
+    x = torch.randn(3, 1, 8, 50)
+    features_of = backbones.build("stats", 8)(x)
+    assert features_of.shape == (3, backbones.build("stats", 8).num_features)
+    torch.testing.assert_close(features_of[:, :8], x[:, 0].mean(2))
+    torch.testing.assert_close(features_of[:, 8:16], x[:, 0].std(2))
+
+
+def test_extracting_features_moves_no_buffer():
+    backbone = backbones.build("resnet18").train()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    out = features.extract(backbone, [torch.randn(4, 1, 32, 40), torch.randn(2, 1, 32, 40)], torch.device("cpu"))
+    assert out.shape == (6, 512)
+    assert backbone.training
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

@@ -1,0 +1,81 @@
+"""Errors, files that are never half-written, experiment folders, the learning-rate schedule."""
+
+import argparse
+import math
+
+import pytest
+import torch
+
+import utils
+
+
+def test_user_errors_are_one_line_and_exit_2(capsys):
+    def main(args):
+        raise utils.UserError("do this instead")
+
+    with pytest.raises(SystemExit) as exit_info:
+        utils.run(main, argparse.ArgumentParser(), [])
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: do this instead\n"
+
+
+def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
+    file = tmp_path / "numbers.csv"
+    utils.write_csv(file, ["a"], [[1]])
+
+    def rows():
+        yield [2]
+        raise RuntimeError("the power went out")
+
+    with pytest.raises(RuntimeError):
+        utils.write_csv(file, ["a"], rows())
+    assert file.read_text() == "a\n1\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_weights_are_never_unpickled(tmp_path):
+    torch.save({"weight": argparse.Namespace(bad=print)}, tmp_path / "evil.pth")
+    with pytest.raises(utils.UserError, match="not a readable weight file"):
+        utils.load_weights(tmp_path / "evil.pth")
+    (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(utils.UserError):
+        utils.load_weights(tmp_path / "torn.pth")
+
+
+def test_experiments_are_found_by_id_and_by_path(tmp_path):
+    experiment = utils.new_experiment(tmp_path / "exp")
+    assert experiment.name.isdigit()
+    with pytest.raises(utils.UserError, match="none yet"):
+        utils.find_experiment("123", tmp_path / "exp")
+    utils.write_json(experiment / "configuration.json", {})
+    assert utils.find_experiment(experiment.name, tmp_path / "exp") == experiment
+    assert utils.find_experiment(str(experiment), "elsewhere") == experiment
+    with pytest.raises(utils.UserError, match=experiment.name):
+        utils.find_experiment("123", tmp_path / "exp")
+
+
+def test_cosine_schedule_against_the_formula():
+    factors = [utils.cosine_schedule(step, 110, 10) for step in range(110)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[10] == 1
+    assert factors[60] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+    assert factors[-1] < 0.001
+
+
+def test_every_epoch_has_its_own_chance():
+    draws = []
+    for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
+        utils.set_seed(seed, epoch)
+        draws.append(torch.rand(1).item())
+    assert len(set(draws[:3])) == 3
+    assert draws[3] == draws[0]
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(utils.UserError, match="no GPU"):
+        utils.pick_device("cuda")
+    with pytest.raises(utils.UserError, match="not a device"):
+        utils.pick_device("quantum")
+    assert utils.pick_device("auto").type == "cpu"
