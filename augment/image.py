@@ -11,7 +11,7 @@ from augment.common import Augmentation, draw, partners, per_sample, resample
 
 LAM = 0.7  # share of the sample itself, where --lam says nothing else
 MASK_PART = 0.2  # the widest mask, as a part of its axis
-CUTOUT_PART = 0.4  # the widest hole, as a part of each axis
+CUTOUT_PART = (0.1, 0.4)  # of each axis
 GRID_CELLS = 5
 GRID_LIMIT = 0.3  # a cell becomes at most this much narrower or wider
 
@@ -36,7 +36,7 @@ def mask(x, on):
 
 def cutout(x, on):
     """One box covered (DeVries & Taylor 2017)."""
-    return cover(x, _box(x, draw(on, 0, CUTOUT_PART, 0.0), draw(on, 0, CUTOUT_PART, 0.0)))
+    return cover(x, _box(x, draw(on, *CUTOUT_PART, 0.0), draw(on, *CUTOUT_PART, 0.0)))
 
 
 def horizontal_flip(x, on):

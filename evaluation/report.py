@@ -60,8 +60,8 @@ a { color: var(--accent); }
 .cards b { display: block; font-size: 1.6rem; line-height: 1.3; }
 .scroll { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-caption { text-align: left; padding: .7rem 1rem .4rem; }
-th, td { padding: .36rem 1rem; text-align: left; border-top: 1px solid var(--line); }
+caption { text-align: left; padding: .7rem .8rem .4rem; }
+th, td { padding: .36rem .8rem; text-align: left; border-top: 1px solid var(--line); }
 thead th { border-top: 0; font-weight: 600; }
 tbody th { font-weight: 600; }
 details td { overflow-wrap: anywhere; }
@@ -123,10 +123,12 @@ def _overview(found):
         row = [_tag("a", name, href=f"#{_anchor(name)}"), result.network]
         row += [summary.get(key) for key in ("protocol", "dataset")]
         row += [_number(summary.get(key)) for key in ("n_train", "n_test")]
-        row += [_number(f"{_value(summary, key)} [{_interval(summary, key)}]") for key in ("accuracy", "macro_f1")]
+        row += [_number(_value(summary, "accuracy")), _number(_interval(summary, "accuracy"))]
+        row += [_number(_value(summary, "macro_f1"))]
         rows.append(row)
-    head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on", "accuracy", "macro F1"]
-    caption = "Every classifier, tested on all test tracks, with 95 % bootstrap intervals over tracks"
+    head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on"]
+    head += ["accuracy", "95 % interval", "macro F1"]
+    caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks"
     return _tag("section", _tag("h2", "Results"), _table(caption, head, rows))
 
 
@@ -151,9 +153,9 @@ def _how(summary):
         f"trained on {_text(summary.get('n_train'))} tracks ({summary.get('train_split', 'training')})",
         f"tested on {_text(summary.get('n_test'))}",
     ]
-    if summary.get("chosen"):
-        chosen = ", ".join(f"{key} {_text(value)}" for key, value in summary["chosen"].items())
-        parts.append(f"chosen on validation: {chosen}")
+    chosen = {key: value for key, value in (summary.get("chosen") or {}).items() if key != "validation_accuracy"}
+    if chosen:
+        parts.append("chosen on validation: " + ", ".join(f"{key} {_text(value)}" for key, value in chosen.items()))
     if summary.get("genres_without_test_tracks"):
         parts.append("no test tracks, so left out: " + ", ".join(summary["genres_without_test_tracks"]))
     return " · ".join(parts)

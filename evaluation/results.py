@@ -45,13 +45,15 @@ class Result:
         path = self.folder / "predictions.csv"
         text = dict.fromkeys(("track_id", "truth", "prediction"), str)
         try:
-            table = pd.read_csv(path, dtype=text, keep_default_na=False)
-            table = table.set_index("track_id", verify_integrity=True)
-            return table[["truth", "prediction", *self.summary["genres"]]]
+            table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
+            table = table[["truth", "prediction", *self.summary["genres"]]]
         except FileNotFoundError:
             raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
         except (KeyError, ValueError, pd.errors.ParserError) as error:
             raise utils.UserError(f"{path} is not the predictions.csv of this result ({error})") from None
+        if not table.index.is_unique:
+            raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
+        return table
 
 
 def find(exp, exp_dir="exp"):

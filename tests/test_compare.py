@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from evaluation import results, statistics
 def experiments(tmp_path, monkeypatch):
     """Two experiments, ids 154874 (linear, mlp) and 203311 (linear), all on the same tracks."""
     monkeypatch.chdir(tmp_path)
-    first = write_experiment(tmp_path / "exp")
+    first = write_experiment(tmp_path / "exp", log=False)
     write_transfer(first, "linear", skill=1.5)
     write_transfer(first, "mlp", skill=1.8, protocol="mlp")
-    write_transfer(write_experiment(tmp_path / "exp", "203311", method="byol"), "linear", skill=0.5)
+    write_transfer(write_experiment(tmp_path / "exp", "203311", log=False, method="byol"), "linear", skill=0.5)
     return tmp_path / "exp"
 
 
@@ -132,7 +133,7 @@ def test_seeds_and_baseline_features(experiments, capsys):
 def test_markdown_and_html(experiments, capsys):
     lines, _ = run(capsys, "154874", "203311", "--markdown", "table.md", "--html", "--out", "all.csv")
     assert lines[-1] == "all.csv"
-    table = [line for line in open("table.md") if line.startswith("|")]
+    table = [line for line in Path("table.md").read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + 3
     assert len({line.count("|") for line in table}) == 1
     for name in ("154874", "203311"):
@@ -142,10 +143,10 @@ def test_markdown_and_html(experiments, capsys):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "predictions.csv").unlink(), "run transfer.py again"),
-        (lambda folder: (folder / "predictions.csv").write_text("track_id,truth\n1,Rock\n"), "is not the predictions"),
-        (lambda folder: (folder / "result.json").write_text("{}"), "not a result"),
-        (lambda folder: (folder / "result.json").write_text("[1"), "not readable JSON"),
+        (lambda linear: (linear / "predictions.csv").unlink(), "run transfer"),
+        (lambda linear: (linear / "predictions.csv").write_text("track_id,truth\n1,Rock\n"), "is not the predict"),
+        (lambda linear: (linear / "result.json").write_text("{}"), "not a result"),
+        (lambda linear: (linear / "result.json").write_text("[1"), "not readable JSON"),
     ],
 )
 def test_damage_is_one_sentence(experiments, capsys, damage, message):
@@ -157,6 +158,6 @@ def test_damage_is_one_sentence(experiments, capsys, damage, message):
 def test_nothing_to_compare(experiments, capsys):
     with pytest.raises(utils.UserError, match="there are: 203311, 154874"):
         run(capsys, "999999")
-    write_experiment(experiments, "300000")
-    with pytest.raises(utils.UserError, match="no result yet: run transfer.py"):
+    write_experiment(experiments, "300000", log=False)
+    with pytest.raises(utils.UserError, match="no result yet"):
         run(capsys, "300000")

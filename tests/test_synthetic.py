@@ -220,7 +220,7 @@ def test_genres_overlap_but_can_be_told_apart():
     for i in range(120):  # two tracks an artist
         genre = synthetic.SMALL_GENRES[i // 2 % 8]
         artist = i // 2
-        sound = synthetic.render(genre, [1, artist], [2, i], 5)
+        sound = synthetic.render(genre, [1, artist], [2, i], 3)
         mel = librosa.feature.melspectrogram(y=sound, sr=synthetic.SAMPLE_RATE, n_mels=64)
         mel = librosa.power_to_db(mel, ref=np.max)
         features.append(np.concatenate([mel.mean(1), mel.std(1)]))
