@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import utils
 from data import audio, collection, fma
@@ -134,7 +133,7 @@ def convert(tracks, folder, settings, min_seconds, workers):
     if done:
         print(f"{len(done)} of {len(tracks)} tracks are already made; {len(todo)} to go")
     failed = {}
-    with tqdm(total=len(todo), unit=" tracks", desc=folder.name, smoothing=0.05, disable=not todo) as bar:
+    with utils.progress(total=len(todo), unit=" tracks", desc=folder.name, smoothing=0.05, disable=not todo) as bar:
         for track, frames, reason in run_workers(todo, folder, settings, min_seconds, workers):
             if reason:
                 failed[track.track_id] = reason

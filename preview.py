@@ -137,6 +137,10 @@ def make_views(track, partner, settings, num_frames, lam, seed):
     return [(family, title, middle(x, num_frames)) for family, title, x in originals] + panels
 
 
+def label(family, name):
+    return name if family == "track" else f"{family}: {name}"
+
+
 def middle(track, num_frames):
     """The middle of a track (F, T) → (F, num_frames); a track that is too short is repeated."""
     start = max(0, (track.shape[1] - num_frames) // 2)
@@ -154,8 +158,7 @@ def draw_panels(path, panels, settings, title):
         axes.set_visible(False)
     for axes, (family, name, view) in zip(grid.flat, panels, strict=False):
         picture = draw_view(axes, view, settings)
-        label = name if family == "track" else f"{family}: {name}"
-        axes.set_title(label, color=COLOURS[family], fontsize=10, fontweight="bold", loc="left", pad=4)
+        axes.set_title(label(family, name), color=COLOURS[family], fontsize=10, fontweight="bold", loc="left", pad=4)
     for axes in grid[-1]:
         axes.set_xlabel("seconds", color=MUTED, fontsize=9)
     for axes in grid[:, 0]:
@@ -165,7 +168,7 @@ def draw_panels(path, panels, settings, title):
     bar.ax.tick_params(labelsize=8, colors=MUTED)
     bar.outline.set_visible(False)
     with utils.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+        figure.savefig(temporary, dpi=105)
 
 
 def draw_view(axes, view, settings):
@@ -195,7 +198,8 @@ def write_sounds(folder, panels, settings):
             htk=settings["mel_scale"] == "htk",
         )  # fmt: skip
         gain = gain or 0.5 / max(np.abs(waveform).max(), 1e-9)
-        with utils.atomic_path(folder / f"{number:02}_{family}_{name.replace(' ', '_')}.wav") as temporary:
+        stem = label(family, name).replace(": ", "_").replace(" ", "_")
+        with utils.atomic_path(folder / f"{number:02}_{stem}.wav") as temporary:
             soundfile.write(temporary, (waveform * gain).clip(-1, 1), settings["sample_rate"])
 
 

@@ -16,7 +16,6 @@ import math
 import time
 
 import torch
-from tqdm import tqdm
 
 import augment
 import models
@@ -141,7 +140,7 @@ def train_one_epoch(method, train, augmentation, normalise, optimiser, num_frame
     total_loss = torch.zeros((), device=device)
     seen = collections.deque(maxlen=math.ceil(MONITOR_ROWS / args.batch_size))
 
-    bar = tqdm(train.batches(requests, num_input), total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=None)
+    bar = utils.progress(train.batches(requests, num_input), total=steps, desc=f"epoch {epoch + 1}")
     for step, (x1, x2) in enumerate(bar):
         x1, x2 = (normalise(augmentation(x, num_frames)) for x in (x1, x2))
         set_learning_rate(optimiser, epoch * steps + step, args.num_epochs * steps, args.warmup_epochs * steps)

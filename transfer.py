@@ -17,7 +17,6 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 import augment
 import models
@@ -196,7 +195,7 @@ class Task:
     def extract(self, network, spectrograms):
         """(N, num_crops, D): what a frozen network makes of every crop."""
         num_batches = -(-len(spectrograms) * self.num_crops // 64)
-        crops = tqdm(self.every_crop(spectrograms), total=num_batches, desc="features", leave=False, disable=None)
+        crops = utils.progress(self.every_crop(spectrograms), total=num_batches, desc="features")
         return features.extract(network, crops, self.device).view(len(spectrograms), self.num_crops, -1)
 
     def labelled(self, fraction, seed):
@@ -348,7 +347,7 @@ def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch):
     for module in frozen:
         module.eval()
     losses = []
-    for x, y in tqdm(batches(), desc=f"epoch {epoch + 1}", leave=False, disable=None):
+    for x, y in utils.progress(batches(), desc=f"epoch {epoch + 1}"):
         with utils.autocast(x.device):
             loss = F.cross_entropy(network(x), y)
         optimiser.zero_grad(set_to_none=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 
 class UserError(Exception):
@@ -97,6 +98,12 @@ def cosine_schedule(step, num_steps, warmup_steps=0):
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def progress(iterable=None, **options):
+    """A tqdm bar; in a log file, where a bar cannot move, a line every half minute."""
+    every = 0.1 if sys.stderr.isatty() else 30
+    return tqdm(iterable, mininterval=every, maxinterval=max(10, every), leave=False, **options)
 
 
 # ------------------------------------------------------------------ files

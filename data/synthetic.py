@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from scipy.signal import lfilter, oaconvolve
-from tqdm import tqdm
 
 import utils
 
@@ -481,7 +480,7 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0, 
     write = partial(write_track, folder, seconds=seconds, seed=seed)
     # Threads, not processes: NumPy and the encoder, which do nearly all of the work, run at the same time.
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        lines = list(tqdm(pool.map(write, tracks), total=len(tracks), unit="track", desc=folder.name))
+        lines = list(utils.progress(pool.map(write, tracks), total=len(tracks), unit="track", desc=folder.name))
     with utils.atomic_path(folder / "checksums") as temporary:  # the last file: a folder with it is complete
         temporary.write_text("".join(lines))
     return folder

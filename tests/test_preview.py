@@ -1,0 +1,123 @@
+"""preview.py, run on a few seconds of two chords."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import augment
+import preview
+import utils
+from data.audio import default_settings, log_mel
+
+ROOT = Path(__file__).parents[1]
+NUM_PANELS = 2 + sum(len(table) + 1 for table in augment.FAMILIES.values())
+
+
+def chord(hertz, seconds=4):
+    time = np.arange(seconds * 22050) / 22050
+    beats = 1 + np.cos(2 * np.pi * 2 * time)
+    return (sum(np.sin(2 * np.pi * h * time) for h in hertz) * beats / 8).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    for name, hertz in (("one", (220, 277, 330)), ("two", (500, 1500))):
+        soundfile.write(folder / f"{name}.wav", chord(hertz), 22050)
+    return folder
+
+
+def run(*argv):
+    preview.main(preview.get_args_parser().parse_args([str(part) for part in argv]))
+
+
+def test_files_become_pictures(songs, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(songs / "one.wav", songs / "two.wav", "--out", out, "--seconds", 1, "--no_wav")
+    assert {path.name for path in out.iterdir()} == {"one.png", "two.png"}
+    assert (out / "one.png").read_bytes() != (out / "two.png").read_bytes()
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+
+
+def test_sounds_sound_like_their_views(tmp_path):
+    settings = default_settings()
+    panels = [("track", "the track", log_mel(chord((220, 277, 330), 1), settings)),
+              ("audio", "pitch shift", log_mel(chord((440, 554, 660), 1), settings))]  # fmt: skip
+    preview.write_sounds(tmp_path, panels, settings)
+    names = ["00_the_track.wav", "01_audio_pitch_shift.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name, (_, _, view) in zip(names, panels, strict=True):
+        waveform, rate = soundfile.read(tmp_path / name, dtype="float32")
+        assert rate == 22050
+        heard, seen = (x.mean(1).clamp_min(-40) for x in (log_mel(waveform, settings), view))
+        assert preview.correlation(heard, seen) > 0.95
+
+
+def test_views_are_one_of_each(songs):
+    tracks = preview.read_files([songs / "one.wav", songs / "two.wav"])[1]
+    panels = preview.make_views(*tracks, default_settings(), 40, None, seed=0)
+    assert len(panels) == NUM_PANELS
+    assert all(view.shape == (128, 40) and view.isfinite().all() for _, _, view in panels)
+    same = [name for _, name, view in panels[2:] if torch.equal(view, panels[0][2])]
+    assert set(same) <= {"the whole family"}
+
+
+def test_a_track_that_is_too_short_is_repeated():
+    assert preview.middle(torch.tensor([[1, 2, 3]]), 5).tolist() == [[1, 2, 3, 1, 2]]
+    assert preview.middle(torch.arange(9)[None], 3).tolist() == [[3, 4, 5]]
+
+
+def test_tracks_of_a_spectrogram_folder(tmp_path):
+    folder = tmp_path / "tiny_npy"
+    folder.mkdir()
+    utils.write_json(folder / "spectrogram.json", default_settings() | {"hop_length": 2000})
+    rows = [(f"00000{i}", f"00000{i}.npy", "Rock", "training", 30) for i in range(3)]
+    utils.write_csv(folder / "tracks.csv", ["track_id", "path", "genre_top", "split", "frames"], rows)
+    for row in rows:
+        np.save(folder / row[1], -80 * np.random.default_rng(0).random((128, 30)).astype(np.float16))
+    run("000001", "--dataset", "tiny", "--data_dir", tmp_path, "--out", tmp_path / "out", "--seconds", 2)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"000001.png"}  # and no sounds
+    with pytest.raises(utils.UserError, match="no track 000009"):
+        run("000009", "--dataset", "tiny", "--data_dir", tmp_path)
+
+
+def test_verify_prints_a_table_that_holds_on_chords(songs, capsys):
+    run("--verify", songs)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(preview.SHIFTS) + len(preview.RATES) + 2
+    assert {line.count("|") for line in lines} == {7}
+
+
+def test_benchmark_prints_a_line_for_each_family(capsys, monkeypatch):
+    monkeypatch.setattr(preview, "BATCH", 2)
+    monkeypatch.setattr(preview, "FRAMES", 32)
+    run("--benchmark", "--device", "cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[2:]] == [*augment.FAMILIES, "ResNet-50"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "name an audio file"),
+        (["nothing.mp3"], "no such file"),
+        (["--verify", "nothing"], "no audio file"),
+        (["--dataset", "nothing"], "no spectrograms"),
+        (["--seconds", "0.01"], "two frames"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(argv, message, songs):
+    files = [songs / "one.wav"] if "--seconds" in argv else []
+    with pytest.raises(utils.UserError, match=message):
+        run(*files, *argv)
+
+
+def test_bad_input_is_one_line_and_status_2():
+    command = [sys.executable, str(ROOT / "preview.py"), "nothing.mp3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: nothing.mp3: no such file\n")
