@@ -17,7 +17,7 @@ RUNS := --exp_dir demo/exp
 	touch $@
 
 demo: .venv/installed
-	@$(PY) -m data.synthetic $(DEMO) --size small
+	@$(PY) -m data.synthetic $(DEMO) --size small --seconds 15
 	$(PY) preprocessing.py --size small $(DEMO)
 	id=$$($(PY) train_simsiam.py --size small $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 4 --batch_size 32 | tee /dev/stderr | tail -1)
 	result=$$($(PY) transfer.py --exp_path $$id --size small $(DEMO) --num_epochs 6 --batch_size 32 | tee /dev/stderr | tail -1)

@@ -164,7 +164,7 @@ def draw_panels(path, panels, settings, title):
     for axes in grid[:, 0]:
         axes.set_ylabel("Hz", color=MUTED, fontsize=9)
     bar = figure.colorbar(picture, ax=grid, shrink=0.35, aspect=26, pad=0.015)
-    bar.set_label("dB below the track's maximum", color=MUTED, fontsize=9)
+    bar.set_label("dB, 0 is the track's maximum", color=MUTED, fontsize=9)
     bar.ax.tick_params(labelsize=8, colors=MUTED)
     bar.outline.set_visible(False)
     with utils.atomic_path(path) as temporary:

@@ -24,7 +24,7 @@ def mixup(x, lam):
     lam = per_sample(lam)
     power = torch.exp(x * NEPER)
     mixed = torch.lerp(partners(power), power, lam).log_().div_(NEPER)
-    return torch.where(lam == 1, x, mixed)
+    return torch.lerp(x, mixed, (lam < 1).to(x.dtype))  # lam = 1: the very values
 
 
 def time_stretch(x, rate, num_frames):
@@ -36,9 +36,9 @@ def pitch_shift(x, semitones, settings):
     """Multiply every frequency by 2^(semitones/12) at the same tempo. semitones: (B,).
 
     Band m of the result shows what the input has at the frequency of m divided by that factor, on the mel
-    scale that made the spectrogram. Beyond the highest band there is nothing to read: the edge holds.
-    The level stays: a real shift spreads the same power over a band 2^(semitones/12) times as wide, which is
-    one gain for all frequencies and vanishes in dB relative to the clip's maximum.
+    scale that made the spectrogram. A shift down finds nothing to read above the highest band: the edge holds,
+    so that no black bar gives the shift away. The level stays: a real shift spreads the same power over
+    frequencies 2^(semitones/12) times as wide, one gain for all, which is lost in dB below the maximum.
     """
     bands = torch.arange(x.shape[2], device=x.device)
     hertz = band_to_hertz(bands, x.shape[2], settings)

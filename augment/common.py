@@ -73,7 +73,7 @@ def resample(x, positions, dim):
     below = positions.long()
     weight = (positions - below)[:, None, :, None] if dim == 2 else (positions - below)[:, None, None, :]
     low, high = (_read(x, index, dim) for index in (below, (below + 1).clamp(max=last)))
-    return torch.lerp(low, high, weight)
+    return low.lerp_(high, weight)
 
 
 def _read(x, index, dim):

@@ -1,6 +1,6 @@
 """The image family: the spectrogram as a picture, values in dB mixed, moved and covered as pixels are.
 
-Probabilities are those of Table 1 of the paper. What is covered is filled with the sample's own mean.
+What is covered is filled with the sample's own mean.
 Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB, ``on`` (B,) says which samples
 are augmented, ``lam`` (B,) is the weight of the sample itself.
 """
@@ -41,16 +41,19 @@ def cutout(x, on):
 
 def horizontal_flip(x, on):
     """Time runs backwards."""
-    return torch.where(per_sample(on), x.flip(3), x)
+    return torch.lerp(x, x.flip(3), per_sample(on.to(x.dtype)))
 
 
 def vertical_flip(x, on):
     """The highest band becomes the lowest."""
-    return torch.where(per_sample(on), x.flip(2), x)
+    return torch.lerp(x, x.flip(2), per_sample(on.to(x.dtype)))
 
 
 def grid_distortion(x, on):
-    """Cells of a 5 × 5 grid become narrower and wider, borders and edges stay joined."""
+    """Cells of a 5 × 5 grid become up to 30 % wider or narrower; edges stay where they are.
+
+    It is the same along all rows and all frames, so one axis after the other will do.
+    """
     return resample(resample(x, _uneven(x, on, 2), 2), _uneven(x, on, 3), 3)
 
 
@@ -80,27 +83,47 @@ def _box(x, part_rows, part_frames):
 def _uneven(x, on, dim):
     """(B, N) positions that cross the axis from end to end in cells of unequal width."""
     length = x.shape[dim]
-    widths = torch.stack([draw(on, 1 - GRID_LIMIT, 1 + GRID_LIMIT, 1.0) for _ in range(GRID_CELLS)], 1)
+    widths = 1 + GRID_LIMIT * (2 * torch.rand(len(x), GRID_CELLS, device=x.device) - 1)
     borders = torch.nn.functional.pad(widths.cumsum(1) / widths.sum(1, keepdim=True), (1, 0))
     place = torch.linspace(0, GRID_CELLS, length, device=x.device).expand(len(x), length)
     positions = resample(borders[:, None, None], place, 3)[:, 0, 0] * (length - 1)
     return torch.where(on[:, None], positions, torch.arange(length, device=x.device))
 
 
-FAMILY = {  # in the order of use; probabilities of the paper's Table 1
+FAMILY = {  # in the order of use; grid distortion's probability is ours, the others are the paper's
     "mixup": Augmentation(
-        "weighted mean of two pictures, in dB", 0.6, lambda x, on, setup: mixup(x, setup.weight(on, LAM, LAM))
+        "weighted mean of two pictures, in dB",
+        0.6,
+        lambda x, on, setup: mixup(x, setup.weight(on, LAM, LAM)),
     ),
     "cutmix": Augmentation(
-        "a box shows another track", 0.6, lambda x, on, setup: cutmix(x, setup.weight(on, LAM, LAM))
+        "a box shows another track",
+        0.6,
+        lambda x, on, setup: cutmix(x, setup.weight(on, LAM, LAM)),
     ),
     "horizontal_flip": Augmentation(
-        "time runs backwards", 0.8, lambda x, on, setup: horizontal_flip(x, on)
+        "time runs backwards",
+        0.8,
+        lambda x, on, setup: horizontal_flip(x, on),
     ),
-    "vertical_flip": Augmentation("high and low exchanged", 0.8, lambda x, on, setup: vertical_flip(x, on)),
+    "vertical_flip": Augmentation(
+        "high and low exchanged",
+        0.8,
+        lambda x, on, setup: vertical_flip(x, on),
+    ),
     "grid_distortion": Augmentation(
-        "cells of a 5 × 5 grid get other sizes", 0.6, lambda x, on, setup: grid_distortion(x, on)
+        "cells of a 5 × 5 grid become wider and narrower",
+        0.6,
+        lambda x, on, setup: grid_distortion(x, on),
     ),
-    "mask": Augmentation("one band of rows and one of frames covered", 0.4, lambda x, on, setup: mask(x, on)),
-    "cutout": Augmentation("a box covered", 0.8, lambda x, on, setup: cutout(x, on)),
+    "mask": Augmentation(
+        "a band of rows and one of frames covered",
+        0.4,
+        lambda x, on, setup: mask(x, on),
+    ),
+    "cutout": Augmentation(
+        "a box covered",
+        0.8,
+        lambda x, on, setup: cutout(x, on),
+    ),
 }

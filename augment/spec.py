@@ -1,9 +1,8 @@
-"""The spectrogram-native family: gentle views made for log-mels, with which SimSiam learns on little data.
+"""The spectrogram-native family: gentle views made for log-mels, the default.
 
 Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB, ``on`` (B,) says which samples
 are augmented.
 """
-
 
 from augment import audio
 from augment.common import Augmentation, draw, per_sample, resample, stretch_positions
@@ -58,12 +57,20 @@ FAMILY = {  # in the order of use
         lambda x, on, setup: audio.mixup(x, setup.weight(on, *LAM)),
     ),
     "gain": Augmentation(
-        "up to 3 dB louder or softer", 1.0, lambda x, on, setup: gain(x, on, setup.settings.get("db_min", -80.0))
+        "up to 3 dB louder or softer",
+        1.0,
+        lambda x, on, setup: gain(x, on, setup.settings.get("db_min", -80.0)),
     ),
     "time_mask": Augmentation(
-        "up to 15 % of the frames covered", 0.5, lambda x, on, setup: time_mask(x, on), in_family=False
+        "up to 15 % of the frames covered",
+        0.5,
+        lambda x, on, setup: time_mask(x, on),
+        in_family=False,
     ),
     "frequency_mask": Augmentation(
-        "up to 15 % of the bands covered", 0.5, lambda x, on, setup: frequency_mask(x, on), in_family=False
+        "up to 15 % of the bands covered",
+        0.5,
+        lambda x, on, setup: frequency_mask(x, on),
+        in_family=False,
     ),
 }

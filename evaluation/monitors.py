@@ -7,9 +7,10 @@ the caller reads a value. Axes: B batch, N tracks, D feature dimension, k neighb
 import torch
 import torch.nn.functional as F
 
-# A run below either bound has collapsed; README explains what each means.
-MIN_STD_SHARE = 0.2  # of the healthy 1/√D
-MIN_RANK = 3.0  # directions
+# Below either bound a run counts as collapsed. BatchNorm at a projector's output holds the std up even in a network
+# whose stop-gradient was taken away; there the rank is what falls, far below that of a good run.
+MIN_STD_SHARE = 0.5  # of the healthy 1/√D
+MIN_RANK = 10.0  # directions, or a quarter of D where that is less
 
 
 @torch.no_grad()
@@ -60,15 +61,17 @@ def collapse_warning(std, rank, dim):
     """A plain sentence when the representation has collapsed, else None.
 
     std: :func:`normalised_std`, rank: :func:`effective_rank`, both of the same (B, ``dim``) output.
-    Warns when std is below ``MIN_STD_SHARE`` of 1/√dim (all tracks look the same) or the rank is below
-    ``MIN_RANK`` (all tracks lie on a line or a plane), or either is not a number.
+    Warns when std is below ``MIN_STD_SHARE`` of 1/√dim (all tracks look the same), when the rank is below
+    ``MIN_RANK`` (all tracks lie in a few directions), or when either is not a number. The rank needs at least
+    some 50 rows: of fewer it cannot be high.
     """
-    std, rank, healthy = float(std), float(rank), dim**-0.5
-    if std >= MIN_STD_SHARE * healthy and rank >= MIN_RANK:
+    std, rank = float(std), float(rank)
+    min_std, min_rank = MIN_STD_SHARE * dim**-0.5, min(MIN_RANK, dim / 4)
+    if std >= min_std and rank >= min_rank:
         return None
     return (
-        f"the representation is collapsing: std {std:.4f} (healthy {healthy:.4f}, collapsed below "
-        f"{MIN_STD_SHARE * healthy:.4f}), effective rank {rank:.1f} (collapsed below {MIN_RANK:g}). "
+        f"the representation is collapsing: std {std:.4f} (healthy {dim**-0.5:.4f}, collapsed below {min_std:.4f}), "
+        f"effective rank {rank:.1f} (collapsed below {min_rank:g}). "
         "Try a lower --lr, gentler augmentations, a larger --batch_size, or --method simclr; "
         "a falling loss is no comfort, a collapsed network has the lowest."
     )

@@ -57,7 +57,9 @@ def test_a_batch_is_the_same_as_its_clips_one_by_one():
     torch.testing.assert_close(both[1], audio.log_mel(batch[1], settings))
 
 
-@pytest.mark.parametrize(("ending", "subtype"), [("wav", "PCM_16"), ("flac", None), ("ogg", None), ("mp3", None), ("au", None)])
+@pytest.mark.parametrize(
+    ("ending", "subtype"), [("wav", "PCM_16"), ("flac", None), ("ogg", None), ("mp3", None), ("au", None)]
+)
 def test_reads_stereo_at_any_rate_as_mono(tmp_path, ending, subtype):
     path = tmp_path / f"clip.{ending}"
     left = tone(3.0, 44100)
@@ -103,7 +105,9 @@ def test_uint8_levels_are_within_half_a_step():
     np.testing.assert_allclose(-80 + level * (80 / 255), decibels, atol=80 / 255 / 2 + 1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"f_max": 20000.0}, {"f_min": 9000.0, "f_max": 8000.0}, {"n_mels": 4000}, {"hop_length": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"f_max": 20000.0}, {"f_min": 9000.0, "f_max": 8000.0}, {"n_mels": 4000}, {"hop_length": 0}]
+)
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(utils.UserError):
         audio.check_settings({**audio.default_settings(), **changes})

@@ -80,6 +80,13 @@ def test_one_frame_more_is_still_the_same_and_a_half_is_not(tmp_path):
     assert [text[:3] for finding in findings for text in finding.tracks] == ["000"]
 
 
+def test_candidates_do_not_depend_on_the_chunk():
+    signatures = np.random.default_rng(0).normal(scale=20, size=(50, 64)).astype(np.float32)
+    signatures[[7, 31, 44]] = signatures[2]
+    pairs = [sorted(check.candidate_pairs(signatures, chunk)) for chunk in (1, 7, 1000)]
+    assert pairs[0] == pairs[1] == pairs[2] == [(2, 7), (2, 31), (2, 44), (7, 31), (7, 44), (31, 44)]
+
+
 def test_genres_that_differ_are_said(tmp_path):
     sounds, splits = clean()
     sounds[3] = sounds[0]

@@ -16,7 +16,16 @@ def make(root, *names):
 
 
 def test_ids_genres_and_paths(tmp_path):
-    make(tmp_path, "rock/a.mp3", "rock/deep/b.WAV", "jazz/a.mp3", "jazz/c.au", "jazz/._c.au", "jazz/notes.txt", "loose.mp3")
+    make(
+        tmp_path,
+        "rock/a.mp3",
+        "rock/deep/b.WAV",
+        "jazz/a.mp3",
+        "jazz/c.au",
+        "jazz/._c.au",
+        "jazz/notes.txt",
+        "loose.mp3",
+    )
     tracks = {track.track_id: track for track in collection.find_tracks(tmp_path)}
     assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
     assert tracks["b"].genre_top == "rock"

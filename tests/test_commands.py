@@ -34,7 +34,9 @@ def pretrained(tiny_folder, tmp_path, run_script):
 
 def transfer_command(pretrained, more):
     data_dir, exp_dir, experiment = pretrained
-    return f"--data_dir {data_dir} --exp_dir {exp_dir} --exp_path {experiment.name} --batch_size 8 --device cpu {more}"
+    return (
+        f"--data_dir {data_dir} --exp_dir {exp_dir} --exp_path {experiment.name} --batch_size 8 --device cpu {more}"
+    )
 
 
 # ------------------------------------------------------------------ preprocessing
@@ -45,7 +47,12 @@ def music(tmp_path):
     """Twelve clips in three genre folders, and a broken one."""
     chance = np.random.default_rng(0)
     for number in range(12):
-        path = tmp_path / "music" / ("folk", "jazz", "rock")[number % 3] / f"clip{number:02d}.{'mp3' if number % 2 else 'wav'}"
+        path = (
+            tmp_path
+            / "music"
+            / ("folk", "jazz", "rock")[number % 3]
+            / f"clip{number:02d}.{'mp3' if number % 2 else 'wav'}"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         tone = np.sin(np.arange(6 * 22050) * (0.02 + 0.01 * number)) * 0.3
         soundfile.write(path, tone + chance.normal(0, 0.01, tone.shape), 22050)
@@ -114,7 +121,9 @@ def test_training_writes_contract_2(pretrained):
 
 @pytest.mark.parametrize("optim", ["SGD", "Adam"])
 def test_resume_equals_an_uninterrupted_run(tiny_folder, tmp_path, run_script, monkeypatch, optim):
-    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 3 --optim {optim} {TINY}"
+    command = (
+        f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 3 --optim {optim} {TINY}"
+    )
     whole = Path(run_script(train_simsiam, command))
 
     real = train_simsiam.train_one_epoch
@@ -131,13 +140,17 @@ def test_resume_equals_an_uninterrupted_run(tiny_folder, tmp_path, run_script, m
     monkeypatch.undo()
     (stopped,) = [path for path in (tmp_path / "exp").iterdir() if path != whole]
     assert not (stopped / "pre.pth").exists()
-    run_script(train_simsiam, f"--resume {stopped.name} --data_dir {tiny_folder} --exp_dir {tmp_path}/exp --device cpu")
+    run_script(
+        train_simsiam, f"--resume {stopped.name} --data_dir {tiny_folder} --exp_dir {tmp_path}/exp --device cpu"
+    )
 
     ours, theirs = (torch.load(path / "pre.pth", weights_only=True) for path in (stopped, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("flags", ["--aug image --lam 0.7 --aug_p 0.6", "--aug audio --pair same", "--aug none --no-fix_pred_lr"])
+@pytest.mark.parametrize(
+    "flags", ["--aug image --lam 0.7 --aug_p 0.6", "--aug audio --pair same", "--aug none --no-fix_pred_lr"]
+)
 def test_families_and_pairs_train(tiny_folder, tmp_path, run_script, flags):
     command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 1 {TINY} {flags}"
     assert (Path(run_script(train_simsiam, command)) / "pre.pth").exists()
@@ -150,7 +163,9 @@ def test_families_and_pairs_train(tiny_folder, tmp_path, run_script, flags):
 def test_transfer_writes_contract_2(pretrained, run_script, protocol):
     result_file = Path(run_script(transfer, transfer_command(pretrained, f"--protocol {protocol} --num_epochs 2")))
     result = json.loads(result_file.read_text())
-    wanted = "accuracy accuracy_ci95 macro_f1 macro_precision macro_recall roc_auc n_test n_train protocol dataset genres"
+    wanted = (
+        "accuracy accuracy_ci95 macro_f1 macro_precision macro_recall roc_auc n_test n_train protocol dataset genres"
+    )
     assert set(wanted.split()) <= set(result)
     assert (result["n_test"], result["n_train"], result["protocol"]) == (6, 24, protocol)
     rows = list(csv.DictReader((result_file.parent / "predictions.csv").open()))
@@ -164,7 +179,9 @@ def test_transfer_writes_contract_2(pretrained, run_script, protocol):
 def test_frozen_means_frozen(pretrained, run_script, monkeypatch):
     _, _, experiment = pretrained
     seen = []
-    monkeypatch.setattr(classifier, "Classifier", lambda encoder, head: seen.append(encoder) or torch.nn.ModuleList([encoder, head]))
+    monkeypatch.setattr(
+        classifier, "Classifier", lambda encoder, head: seen.append(encoder) or torch.nn.ModuleList([encoder, head])
+    )
     before = torch.load(experiment / "pre.pth", weights_only=True)
     for protocol in ("linear", "mlp"):
         monkeypatch.setattr(transfer, "write_results", lambda experiment, *rest: experiment)
@@ -190,7 +207,12 @@ def test_second_transfer_overwrites_nothing(pretrained, run_script):
 
 
 def test_more_ways_to_transfer(pretrained, run_script):
-    for more in ("--layer projector", "--train_split validation", "--label_fraction 0.5 --num_seeds 2", "--baseline stats"):
+    for more in (
+        "--layer projector",
+        "--train_split validation",
+        "--label_fraction 0.5 --num_seeds 2",
+        "--baseline stats",
+    ):
         file = run_script(transfer, transfer_command(pretrained, f"--protocol linear {more} --save_features"))
         result = json.loads(Path(file).read_text())
         expected = {"--train_split validation": 6, "--label_fraction 0.5 --num_seeds 2": 12}.get(more, 24)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from evaluation import monitors
+from models.losses import negative_cosine_similarity
+from models.simsiam import SimSiam
 
 
 def generator(seed=0):
@@ -46,7 +49,7 @@ def test_effective_rank_by_its_formula():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_effective_rank_of_a_point_and_a_line_is_one(dtype):
-    point = torch.randn(1, 64, generator=generator()).expand(128, 64)
+    point = torch.randn(1, 64, generator=generator()).expand(100, 64)  # whose mean is rounded
     assert float(monitors.effective_rank(point.to(dtype))) == pytest.approx(1)
     assert float(monitors.effective_rank(torch.zeros(16, 8, dtype=dtype))) == pytest.approx(1)
     line = torch.linspace(-1, 1, 128)[:, None] * torch.randn(1, 64, generator=generator())
@@ -58,11 +61,41 @@ def test_collapse_warning_fires_on_the_collapsed_only():
     measure = lambda z: (monitors.normalised_std(z), monitors.effective_rank(z), dim)  # noqa: E731
     assert monitors.collapse_warning(*measure(healthy())) is None
     point = torch.randn(1, dim, generator=generator()) + 0.001 * healthy()
-    assert "std" in monitors.collapse_warning(*measure(point))
-    line = torch.randn(512, 1, generator=generator()) * torch.randn(1, dim, generator=generator())
-    assert "rank" in monitors.collapse_warning(*measure(line))
+    assert "collapsing: std 0.0" in monitors.collapse_warning(*measure(point))
+    few = torch.randn(512, 4, generator=generator()) @ torch.randn(4, dim, generator=generator())
+    assert float(monitors.normalised_std(few)) > 0.9 * dim**-0.5  # its std alone looks healthy
+    assert "effective rank 4.0 (" in monitors.collapse_warning(*measure(few))
+    assert monitors.collapse_warning(*measure(healthy(dim=8))[:2], 8) is None
     assert monitors.collapse_warning(float("nan"), 10.0, dim)
     assert "--lr" in monitors.collapse_warning(0.0, 1.0, dim)
+
+
+def train_simsiam(stop_gradient):
+    """The projections of a small SimSiam network after 150 steps on noisy vectors."""
+    torch.manual_seed(0)
+    data = torch.randn(512, 32)
+    backbone = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64))
+    backbone.num_features = 64
+    method = SimSiam(backbone, dim=64, pred_dim=16)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.2, momentum=0.9)
+    for _ in range(150):
+        x = data[torch.randperm(512)[:256]]
+        z1, z2 = (method.projector(backbone(x + 0.5 * torch.randn_like(x))) for _ in range(2))
+        p1, p2 = method.predictor(z1), method.predictor(z2)
+        t1, t2 = (z1.detach(), z2.detach()) if stop_gradient else (z1, z2)
+        loss = negative_cosine_similarity(p1, t2) / 2 + negative_cosine_similarity(p2, t1) / 2
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return z1.detach(), loss.item()
+
+
+def test_the_warning_tells_a_sabotaged_simsiam_from_a_good_one():
+    good, loss = train_simsiam(stop_gradient=True)
+    sabotaged, lower_loss = train_simsiam(stop_gradient=False)
+    assert lower_loss < loss  # which is why the loss cannot tell
+    assert monitors.collapse_warning(monitors.normalised_std(good), monitors.effective_rank(good), 64) is None
+    assert monitors.collapse_warning(monitors.normalised_std(sabotaged), monitors.effective_rank(sabotaged), 64)
 
 
 def clusters(tracks, dim=16, genres=5, seed=0):

@@ -46,16 +46,15 @@ def test_files_become_pictures(songs, tmp_path, capsys):
 
 def test_sounds_sound_like_their_views(tmp_path):
     settings = default_settings()
-    panels = [("track", "the track", log_mel(chord((220, 277, 330), 1), settings)),
-              ("audio", "pitch shift", log_mel(chord((440, 554, 660), 1), settings))]  # fmt: skip
-    preview.write_sounds(tmp_path, panels, settings)
+    views = [log_mel(chord([hertz], seconds=1), settings) for hertz in (440, 880)]
+    preview.write_sounds(tmp_path, [("track", "the track", views[0]), ("audio", "pitch shift", views[1])], settings)
     names = ["00_the_track.wav", "01_audio_pitch_shift.wav"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
-    for name, (_, _, view) in zip(names, panels, strict=True):
+    for name, view in zip(names, views, strict=True):
         waveform, rate = soundfile.read(tmp_path / name, dtype="float32")
         assert rate == 22050
-        heard, seen = (x.mean(1).clamp_min(-40) for x in (log_mel(waveform, settings), view))
-        assert preview.correlation(heard, seen) > 0.95
+        assert 0.3 < np.abs(waveform).max() <= 1
+        assert abs(log_mel(waveform, settings).mean(1).argmax() - view.mean(1).argmax()) <= 1
 
 
 def test_views_are_one_of_each(songs):
