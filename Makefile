@@ -19,8 +19,8 @@ RUNS := --exp_dir demo/exp
 demo: .venv/installed
 	@$(PY) -m data.synthetic $(DEMO) --size small --seconds 15
 	$(PY) preprocessing.py --size small $(DEMO)
-	id=$$($(PY) train_simsiam.py --size small $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 4 --batch_size 32 | tee /dev/stderr | tail -1)
-	result=$$($(PY) transfer.py --exp_path $$id --size small $(DEMO) --num_epochs 6 --batch_size 32 | tee /dev/stderr | tail -1)
+	id=$$($(PY) train_simsiam.py --size small $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 8 --batch_size 32 --crop_seconds 3 | tee /dev/stderr | tail -1)
+	result=$$($(PY) transfer.py --exp_path $$id --size small $(DEMO) --num_epochs 8 --batch_size 32 | tee /dev/stderr | tail -1)
 	$(PY) predict.py --exp_path $$id demo/data/fma_small/000/*.mp3
 	echo
 	echo "The result:                $$result"

@@ -3,6 +3,7 @@
     python preprocessing.py --size small                    FMA-small under data/fma_small
     python preprocessing.py --size medium                   FMA-medium (25,000 tracks, small among them)
     python preprocessing.py --dataset gtzan --source DIR    any folder of genre sub-folders
+    python preprocessing.py --dataset gtzan --check         duplicates and oddities of what is made
 
 Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped
 and run again: what is already made with the same settings is kept. Get FMA from https://github.com/mdeff/fma.
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 import utils
-from data import audio, collection, fma
+from data import audio, check, collection, dataset, fma
 
 TRACKS_COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
 FAILED_COLUMNS = ["track_id", "path", "reason"]
@@ -54,6 +55,10 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
+    group.add_argument(
+        "--check", action="store_true",
+        help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made",
+    )  # fmt: skip
     group.add_argument("--min_seconds", type=float, default=5.0, help="name and skip clips that are shorter")
     group.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that convert")
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
@@ -61,6 +66,8 @@ def get_args_parser():
 
 
 def main(args):
+    if args.check:
+        return check_dataset(args)
     torch.set_num_threads(1)  # the worker processes share the cores
     dataset, tracks = find_tracks(args)
     settings = settings_from(args)
@@ -68,6 +75,14 @@ def main(args):
     done, failed = convert(tracks, folder, settings, args.min_seconds, args.workers)
     write_index(folder, tracks, done, failed)
     report(tracks, done, failed, folder)
+    print(folder)
+
+
+def check_dataset(args):
+    if bool(args.size) == bool(args.dataset):
+        raise utils.UserError("say what to check: --size small|medium, or --dataset NAME")
+    folder = dataset.open_folder(args.data_dir, args.dataset or f"fma_{args.size}").path
+    print(check.describe(check.check_folder(folder)))
     print(folder)
 
 

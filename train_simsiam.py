@@ -126,7 +126,6 @@ def main(args):
         if warning and (last or not epoch % 5):
             print(f"WARNING: {warning}")
 
-    utils.save_weights(experiment / "pre.pth", method.state_dict())
     print(experiment)
 
 
@@ -269,11 +268,14 @@ def write_configuration(experiment, args, folder, normalise):
 
 
 def save_epoch(experiment, method, optimiser, log, args):
+    """All of contract 2, so that a run that is cut off can be resumed, looked at and used."""
     state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log}
     utils.save_weights(experiment / "checkpoint.pth", state)
+    utils.save_weights(experiment / "pre.pth", method.state_dict())
     utils.write_csv(experiment / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
-    title = f"{args.method}, {args.backbone}, {args.dataset}"
-    plots.training_curves(experiment / "train_loss.png", log, dim=args.dim, title=title)
+    if len(log) == args.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
+        title = f"{args.method}, {args.backbone}, {args.dataset}"
+        plots.training_curves(experiment / "train_loss.png", log, dim=args.dim, title=title)
     if args.tensorboard:
         write_tensorboard(experiment / "tensorboard", log[-1])
 

@@ -7,7 +7,8 @@
     python transfer.py --size small --protocol linear --baseline stats        what plain mean and deviation reach
 
 Trains on the training split, chooses (epoch, penalty) on the validation split, and writes
-exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth.
+exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth, and the page
+exp/<id>/report.html.
 """
 
 import copy
@@ -22,7 +23,7 @@ import augment
 import models
 import utils
 from data import dataset
-from evaluation import metrics, plots, statistics
+from evaluation import metrics, plots, report, statistics
 from models import backbones, classifier, features, heads
 
 FROZEN = ("linear", "mlp")
@@ -121,6 +122,7 @@ def open_experiment(args):
     if args.exp_path:
         experiment = utils.find_experiment(args.exp_path, args.exp_dir)
         configuration = utils.read_json(experiment / "configuration.json")
+        warn_if_unfinished(experiment, configuration)
         folder = dataset.open_folder(args.data_dir, name or configuration["flags"]["dataset"])
         check_settings(folder, configuration)
         return experiment, configuration, folder
@@ -130,6 +132,13 @@ def open_experiment(args):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
     folder = dataset.open_folder(args.data_dir, name)
     return None, new_configuration(args, folder), folder
+
+
+def warn_if_unfinished(experiment, configuration):
+    wanted, log = configuration["flags"].get("num_epochs"), experiment / "train_log.csv"
+    done = len(log.read_text().splitlines()) - 1 if log.exists() else 0
+    if wanted and 0 < done < wanted:
+        print(f"note: the pre-training of {experiment.name} stopped after {done} of {wanted} epochs")
 
 
 def new_configuration(args, folder):
@@ -396,6 +405,7 @@ def write_results(experiment, configuration, task, runs, args, seconds):
     part = {f"head.{k}": v for k, v in run.network.head.state_dict().items()}
     utils.save_weights(transfer / "transfer.pth", part if frozen_experiment else run.network.state_dict())
     utils.write_json(transfer / "result.json", result)
+    report.write_report(experiment)
     print_summary(result, transfer)
     return transfer
 
@@ -495,6 +505,7 @@ def print_summary(result, transfer):
         over = result["seeds"]["accuracy"]
         print(f"  over {result['num_seeds']} seeds: accuracy {over['mean']:.3f} ± {over['std']:.3f}")
     print(f"  who is taken for whom: {transfer / 'confusion.png'}")
+    print(f"  everything on one page: {transfer.parent / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def training_curves(path, rows, dim=None, title="pre-training"):
             axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=MUTED)
         if name != "loss":
             axes.set_ylim(0, 1.08 * axes.dataLim.y1 or None)
+        axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
         axes.set_xlabel("epoch")
     _save(figure, path)
 

@@ -29,7 +29,12 @@ def librosa_log_mel(waveform, settings):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"n_mels": 48, "hop_length": 256}, {"mel_scale": "htk", "n_mels": 64}, {"f_min": 50.0, "f_max": 8000.0, "n_mels": 96}],
+    [
+        {},
+        {"n_mels": 48, "hop_length": 256},
+        {"mel_scale": "htk", "n_mels": 64},
+        {"f_min": 50.0, "f_max": 8000.0, "n_mels": 96},
+    ],
 )  # fmt: skip
 def test_log_mel_equals_librosa(changes):
     settings = {**audio.default_settings(), **changes}

@@ -139,7 +139,6 @@ def test_resume_equals_an_uninterrupted_run(tiny_folder, tmp_path, run_script, m
         run_script(train_simsiam, command)
     monkeypatch.undo()
     (stopped,) = [path for path in (tmp_path / "exp").iterdir() if path != whole]
-    assert not (stopped / "pre.pth").exists()
     run_script(
         train_simsiam, f"--resume {stopped.name} --data_dir {tiny_folder} --exp_dir {tmp_path}/exp --device cpu"
     )
