@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import utils
-from data import audio, check, collection, dataset, fma
+from data import audio, check, collection, dataset, features, fma
 
 TRACKS_COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
 FAILED_COLUMNS = ["track_id", "path", "reason"]
@@ -35,6 +35,11 @@ def get_args_parser():
     group.add_argument("--source", help="its folder: <source>/<genre>/<file> (mp3, wav, flac, ogg, au, m4a …)")
     group.add_argument("--splits", help="CSV track_id,split; without it 80/10/10 %% of every genre, always the same")
     group.add_argument("--data_dir", default="data", help="folder of the audio (FMA) and of the spectrograms")
+
+    parser.add_argument(
+        "--features", choices=list(features.KINDS), default="logmel",
+        help="what to make: logmel spectrograms, or (int16) waveforms, of which only --sr is asked",
+    )  # fmt: skip
 
     group = parser.add_argument_group(
         "spectrogram",
@@ -70,9 +75,9 @@ def main(args):
         return check_dataset(args)
     torch.set_num_threads(1)  # the worker processes share the cores
     dataset, tracks = find_tracks(args)
-    settings = settings_from(args)
-    folder = prepare_folder(Path(args.data_dir) / f"{dataset}_npy", settings, args.overwrite)
-    done, failed = convert(tracks, folder, settings, args.min_seconds, args.workers)
+    extractor = features.build(features.KINDS[args.features].settings_from(args), args.min_seconds)
+    folder = prepare_folder(Path(args.data_dir) / f"{dataset}_npy", extractor.settings, args.overwrite)
+    done, failed = convert(tracks, folder, extractor, args.workers)
     write_index(folder, tracks, done, failed)
     report(tracks, done, failed, folder)
     print(folder)
@@ -99,22 +104,6 @@ def find_tracks(args):
     return args.dataset, collection.find_tracks(args.source, args.splits)
 
 
-def settings_from(args):
-    settings = audio.default_settings()
-    settings.update(
-        sample_rate=args.sr,
-        n_fft=args.n_fft,
-        hop_length=args.hop_length,
-        n_mels=args.n_mels,
-        f_min=args.f_min,
-        f_max=args.sr / 2 if args.f_max is None else args.f_max,
-        mel_scale=args.mel_scale,
-        dtype=args.dtype,
-    )
-    audio.check_settings(settings)
-    return settings
-
-
 def prepare_folder(folder, settings, overwrite):
     """Make ``folder``, or keep what it holds when that has the same settings.
 
@@ -136,11 +125,11 @@ def prepare_folder(folder, settings, overwrite):
     return folder
 
 
-def convert(tracks, folder, settings, min_seconds, workers):
+def convert(tracks, folder, extractor, workers):
     """Convert what is missing. Returns {track_id: frames} and {track_id: reason of failure}."""
     done, todo = {}, []
     for track in tracks:
-        frames = frames_made(folder / track.path, settings)
+        frames = frames_made(folder / track.path, extractor)
         if frames:
             done[track.track_id] = frames
         else:
@@ -149,7 +138,7 @@ def convert(tracks, folder, settings, min_seconds, workers):
         print(f"{len(done)} of {len(tracks)} tracks are already made; {len(todo)} to go")
     failed = {}
     with utils.progress(total=len(todo), unit=" tracks", desc=folder.name, smoothing=0.05, disable=not todo) as bar:
-        for track, frames, reason in run_workers(todo, folder, settings, min_seconds, workers):
+        for track, frames, reason in run_workers(todo, folder, extractor, workers):
             if reason:
                 failed[track.track_id] = reason
                 bar.set_postfix(failed=len(failed))
@@ -159,18 +148,17 @@ def convert(tracks, folder, settings, min_seconds, workers):
     return done, failed
 
 
-def frames_made(path, settings):
+def frames_made(path, extractor):
     """The frames of a finished array, 0 when there is none."""
     try:
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return extractor.frames(np.load(path, mmap_mode="r", allow_pickle=False).shape)
     except (OSError, ValueError, EOFError):
         return 0
-    return shape[1] if len(shape) == 2 and shape[0] == settings["n_mels"] else 0
 
 
-def run_workers(tracks, folder, settings, min_seconds, workers):
+def run_workers(tracks, folder, extractor, workers):
     """Yield (track, frames, reason) for every track as it is finished, in any order."""
-    jobs = [(track, folder, settings, min_seconds) for track in tracks]
+    jobs = [(track, folder, extractor) for track in tracks]
     if workers <= 1 or len(jobs) < 8:  # starting processes would take longer than the work
         yield from map(convert_one, jobs)
         return
@@ -191,15 +179,14 @@ def run_workers(tracks, folder, settings, min_seconds, workers):
 
 def convert_one(job):
     """Convert one track: (track, frames, None), or (track, 0, reason)."""
-    track, folder, settings, min_seconds = job
+    track, folder, extractor = job
     try:
-        waveform = audio.read_audio(track.source, settings["sample_rate"], min_seconds)
+        array = extractor(track.source)
     except audio.AudioError as error:
         return track, 0, str(error)
-    array = audio.encode(audio.log_mel(waveform, settings), settings)
     with utils.atomic_path(folder / track.path) as temporary:
         np.save(temporary, array, allow_pickle=False)
-    return track, array.shape[1], None
+    return track, extractor.frames(array.shape), None
 
 
 def write_index(folder, tracks, done, failed):

@@ -1,4 +1,4 @@
-"""Pre-train a network on spectrograms without labels (SimSiam, Chen & He 2021).
+"""Pre-train a network on spectrograms without labels: SimSiam (Chen & He 2021), BYOL, SimCLR or an autoencoder.
 
     python train_simsiam.py --size small                                 FMA-small, ResNet-50
     python train_simsiam.py --dataset gtzan --backbone resnet18          another collection, a smaller network
@@ -15,6 +15,7 @@ import collections
 import math
 import time
 
+import numpy as np
 import torch
 
 import augment
@@ -26,8 +27,14 @@ from models import backbones, features
 
 LOG_COLUMNS = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
 DEFAULT_LR = {"SGD": 0.06, "Adam": 0.001}
+METHOD_OPTIONS = {  # the defaults are the method's own
+    "dim": (int, "dimension of the projections"),
+    "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
+    "temperature": (float, "NT-Xent: low values weigh the hardest negatives most"),
+    "ema": (float, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
+}
 MONITOR_ROWS = 512  # projections that std and rank are measured on
-KNN_TRACKS = 2000  # training tracks that the kNN accuracy is measured with
+KNN_TRACKS = 2000  # of training, and as many of validation, that the kNN accuracy is measured with
 
 
 def get_args_parser():
@@ -37,6 +44,7 @@ def get_args_parser():
     group.add_argument("--size", choices=["small", "medium"], help="FMA of this size: short for --dataset fma_<size>")
     group.add_argument("--dataset", help="name of a spectrogram folder: <data_dir>/<dataset>_npy")
     group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    group.add_argument("--num_tracks", type=int, help="train on so many tracks only, evenly chosen (default: all)")
     group.add_argument("--crop_seconds", type=float, help="length of a view (default: 5 s, at least 64 frames)")
     group.add_argument(
         "--pair", choices=["different", "same"], default="different",
@@ -53,9 +61,12 @@ def get_args_parser():
 
     group = parser.add_argument_group("network")
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
-    group.add_argument("--backbone", choices=backbones.RESNETS, default="resnet50", help="resnet18 suits a CPU")
-    group.add_argument("--dim", type=int, default=2048, help="dimension of the projections")
-    group.add_argument("--pred_dim", type=int, default=512, help="width of the predictor's bottleneck")
+    group.add_argument(
+        "--backbone", choices=backbones.NAMES,
+        help="resnet18 suits a CPU; conv8 is eight convolutions (default: " + default_of("default_backbone") + ")",
+    )  # fmt: skip
+    for name, (kind, text) in METHOD_OPTIONS.items():
+        group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default_of(name)})")
 
     group = parser.add_argument_group("optimisation")
     group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")
@@ -85,6 +96,12 @@ def get_args_parser():
     return parser
 
 
+def default_of(name):
+    """The default of a flag that each method has its own of, for ``--help``."""
+    own = {method: {"default_backbone": cls.default_backbone, **cls.options()} for method, cls in models.METHODS.items()}
+    return ", ".join(f"{method} {values[name]}" for method, values in own.items() if name in values)
+
+
 def main(args):
     device = utils.pick_device(args.device)
     torch.backends.cudnn.benchmark = True
@@ -93,7 +110,8 @@ def main(args):
     # -------- what to train on
     experiment, args = start_or_resume(args)
     folder = dataset.open_folder(args.data_dir, args.dataset)
-    train = dataset.load(folder, folder.split("training"), device)
+    backbones.check_input(args.backbone, folder.settings)
+    train = dataset.load(folder, thin(folder.split("training"), args.num_tracks), device)
     check_batch(args.batch_size, len(train))
     args.crop_seconds = args.crop_seconds or folder.default_crop_seconds()
     num_frames = folder.frames_in(args.crop_seconds)
@@ -122,7 +140,7 @@ def main(args):
         log.append(row)
         save_epoch(experiment, method, optimiser, log, args)
         print(describe_epoch(row, args.num_epochs))
-        warning = monitors.collapse_warning(row["std"], row["effective_rank"], args.dim)
+        warning = monitors.collapse_warning(row["std"], row["effective_rank"], row["dim"])
         if warning and (last or not epoch % 5):
             print(f"WARNING: {warning}")
 
@@ -163,10 +181,18 @@ def train_one_epoch(method, train, augmentation, normalise, optimiser, num_frame
         "loss": mean_loss,
         "std": monitors.normalised_std(z).item(),
         "effective_rank": monitors.effective_rank(z).item(),
+        "dim": z.shape[1],
         "lr": optimiser.param_groups[0]["lr"],
         "clips_per_second": steps * args.batch_size / seconds,
         "seconds": seconds,
     }
+
+
+def thin(rows, num_tracks):
+    """``num_tracks`` of the rows, evenly chosen; all of them where there are no more."""
+    if not num_tracks or num_tracks >= len(rows):
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, num_tracks).astype(int)].reset_index(drop=True)
 
 
 def shuffled_batches(num_tracks, batch_size):
@@ -203,10 +229,9 @@ class KNNMonitor:
     """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?"""
 
     def __init__(self, folder, train, normalise, num_frames, batch_size, device):
-        rows = folder.split("training")
-        rows = rows.iloc[:: math.ceil(len(rows) / KNN_TRACKS)].reset_index(drop=True)
+        rows = thin(folder.split("training"), KNN_TRACKS)
         genres = sorted(set(rows["genre_top"]))
-        known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
+        known = thin(folder.split("validation").query("genre_top in @genres").reset_index(drop=True), KNN_TRACKS)
         self.labels = [dataset.labels_of(part, genres).to(device) for part in (rows, known)]
         self.sets = [dataset.load(folder, part, device) for part in (rows, known)]
         self.crop = (num_frames, 1, batch_size)
@@ -229,6 +254,11 @@ def start_or_resume(args):
         if bool(args.size) == bool(args.dataset):
             raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
         args.dataset = args.dataset or f"fma_{args.size}"
+        method = models.METHODS[args.method]
+        args.backbone = args.backbone or method.default_backbone
+        for name, default in method.options().items():
+            if getattr(args, name) is None:
+                setattr(args, name, default)
         args.lr = DEFAULT_LR[args.optim] if args.lr is None else args.lr
         if args.warmup_epochs is None:
             args.warmup_epochs = min(10, args.num_epochs // 10)
@@ -275,7 +305,7 @@ def save_epoch(experiment, method, optimiser, log, args):
     utils.write_csv(experiment / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
     if len(log) == args.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{args.method}, {args.backbone}, {args.dataset}"
-        plots.training_curves(experiment / "train_loss.png", log, dim=args.dim, title=title)
+        plots.training_curves(experiment / "train_loss.png", log, dim=log[-1]["dim"], title=title)
     if args.tensorboard:
         write_tensorboard(experiment / "tensorboard", log[-1])
 

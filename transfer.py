@@ -59,6 +59,10 @@ def get_args_parser():
         "--train_split", choices=["training", "validation"], default="training",
         help="validation: train on the validation tracks, as the original work did, and choose on the training ones",
     )  # fmt: skip
+    group.add_argument(
+        "--test_split", choices=["test", "validation"], default="test",
+        help="validation: leave the test tracks alone, for runs that something will be chosen by",
+    )  # fmt: skip
     group.add_argument("--label_fraction", type=float, default=1.0, help="share of the labels, of every genre")
     group.add_argument("--num_seeds", type=int, default=1, help="repeat with so many seeds and report mean ± std")
 
@@ -180,7 +184,7 @@ class Task:
     def __init__(self, args, configuration, folder, device):
         self.device, self.folder = device, folder
         self.normalise = dataset.Normalisation(**configuration["normalisation"])
-        names = ["training", "validation", "test"]
+        names = ["training", "validation", args.test_split]
         if args.train_split == "validation":
             names[:2] = ["validation", "training"]
         rows = [folder.split(name) for name in names]
@@ -421,6 +425,7 @@ def describe(run, runs, task, truth, configuration, args, seconds):
         "genres": task.genres,
         "n_train": run.num_train,
         "train_split": args.train_split,
+        "test_split": args.test_split,
         "label_fraction": args.label_fraction,
         "validation_accuracy": run.chosen["validation_accuracy"],
         "crop_accuracy": crop_accuracy,
@@ -494,7 +499,7 @@ def write_features(transfer, run, truth, task):
 def print_summary(result, transfer):
     low, high = result["accuracy_ci95"]
     print(
-        f"\n{result['protocol']} on {result['dataset']}: {result['n_test']} test tracks, "
+        f"\n{result['protocol']} on {result['dataset']}: {result['n_test']} {result['test_split']} tracks, "
         f"{len(result['genres'])} genres, trained on {result['n_train']}\n"
         f"  accuracy  {result['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
         f"chance {1 / len(result['genres']):.3f}; validation {result['validation_accuracy']:.3f})\n"

@@ -128,6 +128,26 @@ def per_genre(path, per_genre, title="per genre"):
     _save(figure, path)
 
 
+def score_dots(path, names, series, title="scores"):
+    """Scores of many conditions as dots with a bar of one standard deviation, the first condition on top.
+
+    names: N conditions; series: {what is scored: list of N dicts of :func:`statistics.mean_std_interval`}.
+    """
+    figure = _figure(7.5, 0.3 * len(names) + 1.6, title)
+    axes = _axes(figure.add_subplot(), None, grid="both")
+    for number, (label, spreads) in enumerate(series.items()):
+        height = np.arange(len(names)) + 0.16 * (number - (len(series) - 1) / 2)
+        mean, std = ([spread[key] or 0 for spread in spreads] for key in ("mean", "std"))
+        colour = (MAIN, SECOND, THIRD, FOURTH)[number % 4]
+        axes.errorbar(mean, height, xerr=std, fmt="o", color=colour, markersize=5, linewidth=1.4, label=label)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.tick_params(axis="y", length=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
 def reliability(path, probabilities, truth, title="reliability"):
     """Accuracy against confidence in equal-width bins, and how many tracks are in each; (N, C) and (N,)."""
     probabilities, truth = np.asarray(probabilities, dtype=float), np.asarray(truth)

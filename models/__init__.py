@@ -2,15 +2,18 @@
 
 import utils
 from models import backbones
+from models.autoencoder import Autoencoder
+from models.byol import BYOL
+from models.simclr import SimCLR
 from models.simsiam import SimSiam
 
-METHODS = {"simsiam": SimSiam}
+METHODS = {"simsiam": SimSiam, "byol": BYOL, "simclr": SimCLR, "autoencoder": Autoencoder}
 
 
 def build(configuration):
     """The method of an experiment, with fresh weights: ``configuration`` holds method, backbone and its options."""
     method = METHODS[configuration["method"]]
-    options = {name: configuration[name] for name in method.options}
+    options = {name: configuration[name] for name in method.options()}
     return method(backbones.build(configuration["backbone"]), **options)
 
 

@@ -1,10 +1,17 @@
 """Backbones: a log-mel spectrogram (B, 1, F, T) in, features (B, D) out."""
 
+import itertools
+
 import torch
 import torchvision
 from torch import nn
 
+import utils
+from models.samplecnn import SampleCNN
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+NAMES = (*RESNETS, "conv8", "conv8_dilated", "samplecnn")
+WAVEFORM = ("samplecnn",)  # these hear waveforms, all others look at spectrograms
 
 
 def resnet(name):
@@ -37,6 +44,41 @@ class BandStatistics(nn.Module):
         return torch.cat([x.mean(2), x.std(2), change.mean(2), change.std(2)], dim=1)
 
 
+def conv8(dilation=1):
+    """Eight convolutions, each of which halves both axes, and the mean over what is left: (B, 1, F, T) → (B, 512).
+
+    The encoder of the autoencoder; the last layer, the latent vector, has no ReLU. ``dilation`` spreads the 3 × 3
+    filters.
+    """
+    channels = (1, 32, 32, 64, 64, 128, 128, 256)
+    layers = [
+        nn.Sequential(halving(before, after, dilation), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+        for before, after in itertools.pairwise(channels)
+    ]
+    backbone = nn.Sequential(*layers, halving(256, 512, dilation), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone.num_features = 512
+    return backbone
+
+
+def halving(before, after, dilation):
+    return nn.Conv2d(before, after, kernel_size=3, stride=2, padding=dilation, dilation=dilation)
+
+
 def build(name, num_mels=None):
-    """A fresh backbone: one of ``RESNETS``, or ``stats``, which needs ``num_mels``."""
-    return BandStatistics(num_mels) if name == "stats" else resnet(name)
+    """A fresh backbone: one of ``NAMES``, or ``stats``, which needs ``num_mels``."""
+    if name == "stats":
+        return BandStatistics(num_mels)
+    if name in RESNETS:
+        return resnet(name)
+    return {"conv8": conv8, "conv8_dilated": lambda: conv8(dilation=2), "samplecnn": SampleCNN}[name]()
+
+
+def check_input(name, settings):
+    """Raises :class:`utils.UserError` when backbone ``name`` does not understand such arrays."""
+    made = settings.get("features", "logmel")
+    if (name in WAVEFORM) != (made == "waveform"):
+        wanted = "waveform" if name in WAVEFORM else "logmel"
+        raise utils.UserError(
+            f"--backbone {name} takes {wanted} input, this dataset holds {made}: choose another backbone, or run "
+            f"preprocessing.py --features {wanted}"
+        )

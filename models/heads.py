@@ -28,6 +28,18 @@ def predictor(dim, pred_dim):
     )  # fmt: skip
 
 
+def mlp(num_features, hidden, dim):
+    """Two layers, BatchNorm and ReLU between them: SimCLR's projector, BYOL's projector and predictor.
+
+    "a linear layer with output size 4096 followed by batch normalization, rectified linear units (ReLU), and a final
+    linear layer" (Grill et al. 2020, section 3.3). (B, num_features) → (B, dim).
+    """
+    return nn.Sequential(
+        nn.Linear(num_features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
+        nn.Linear(hidden, dim),
+    )  # fmt: skip
+
+
 class Standardise(nn.Module):
     """(B, D) features → zero mean, unit deviation, measured once on training features."""
 

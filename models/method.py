@@ -1,12 +1,14 @@
 """What every self-supervised method offers to the training loop. Axes: B batch, F mel band, T frame."""
 
+import inspect
+
 from torch import nn
 
 
 class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
 
-    options = ()  # the flags of train_simsiam.py that the constructor takes, beside the backbone
+    default_backbone = "resnet50"
 
     def __init__(self, backbone):
         super().__init__()
@@ -16,6 +18,12 @@ class Method(nn.Module):
     def forward(self, x1, x2):
         """Two views (B, 1, F, T) → the loss (scalar) and projections (B, D) without gradient, for the monitors."""
         raise NotImplementedError
+
+    @classmethod
+    def options(cls):
+        """The flags of train_simsiam.py that the constructor takes, beside the backbone: name → default."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {parameter.name: parameter.default for parameter in parameters if parameter.name != "backbone"}
 
     def parameter_groups(self):
         """Pairs (parameters, whether ``--fix_pred_lr`` holds their learning rate) for the optimiser."""

@@ -11,8 +11,6 @@ class SimSiam(Method):
     backbone: module with ``num_features``; dim: of the projections z; pred_dim: of the predictor's bottleneck.
     """
 
-    options = ("dim", "pred_dim")
-
     def __init__(self, backbone, dim=2048, pred_dim=512):
         super().__init__(backbone)
         self.projector = heads.projector(backbone.num_features, dim)

@@ -1,0 +1,139 @@
+"""What does each augmentation do? Many short pre-trainings, judged on the validation tracks.
+
+    python ablation.py --dataset fma_small --num_epochs 20 --num_seeds 2
+    python ablation.py --dataset fma_small --only none,spec,image,audio
+
+Trains with no augmentation, each one alone, each family whole and each family minus one, and judges every run by
+kNN and linear-probe accuracy on the validation split; the test split is not touched. Writes <out>/ablation.csv,
+ablation.md and ablation.png. It can be stopped and run again: finished runs are kept.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import augment
+import utils
+from evaluation import plots, statistics
+
+COLUMNS = ["aug", "seed", "knn_accuracy", "linear_accuracy", "experiment"]
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--dataset", default="fma_small", help="spectrogram folder <data_dir>/<dataset>_npy")
+    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
+    parser.add_argument("--out", default="exp/ablation", help="folder of the table and the picture")
+    parser.add_argument("--only", help="comma list of the conditions to run (default: all; --list names them)")
+    parser.add_argument("--list", action="store_true", help="print the conditions and stop")
+    parser.add_argument("--backbone", default="resnet18", help="network")
+    parser.add_argument("--num_epochs", type=int, default=20, help="of each pre-training")
+    parser.add_argument("--num_seeds", type=int, default=2, help="runs of each condition")
+    parser.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
+    parser.add_argument("--num_tracks", type=int, help="training tracks of the pre-training (default: all)")
+    parser.add_argument("--crop_seconds", type=float, help="length of a view")
+    parser.add_argument("--num_crops", type=int, default=3, help="crops of a track for the linear probe")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    return parser
+
+
+def main(args):
+    conditions = all_conditions()
+    if args.list:
+        print("\n".join(conditions))
+        return
+    names = args.only.split(",") if args.only else list(conditions)
+    unknown = set(names) - set(conditions)
+    if unknown:
+        raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
+    out = Path(args.out)
+    rows = read_rows(out / "ablation.csv")
+    todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
+    for name, seed in utils.progress(todo, desc="runs"):
+        rows[name, seed] = run(name, conditions[name], seed, args)
+        utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
+    table = summarise(rows, names)
+    write_table(out / "ablation.md", table)
+    series = {"kNN": [row["knn"] for row in table], "linear probe": [row["linear"] for row in table]}
+    title = f"validation accuracy by augmentation, {args.dataset}"
+    plots.score_dots(out / "ablation.png", names, series, title=title)
+    print((out / "ablation.md").read_text())
+    print(out / "ablation.csv")
+
+
+def all_conditions():
+    """Name of each condition → its ``--aug``."""
+    conditions = {"none": "none"}
+    for family, members in augment.FAMILIES.items():
+        whole = [name for name, member in members.items() if member.in_family]
+        conditions[family] = family
+        for name in whole:
+            rest = [f"{family}:{other}" for other in whole if other != name]
+            conditions[f"{family} − {name}"] = ",".join(rest)
+        conditions.update({f"{family}:{name}": f"{family}:{name}" for name in members})
+    return conditions
+
+
+def read_rows(path):
+    if not path.exists():
+        return {}
+    rows = pd.read_csv(path).itertuples(index=False)
+    return {(row.aug, row.seed): (row.knn_accuracy, row.linear_accuracy, row.experiment) for row in rows}
+
+
+def run(name, aug, seed, args):
+    """Pre-train and judge one condition: (kNN accuracy, linear accuracy, experiment)."""
+    common = ["--dataset", args.dataset, "--data_dir", args.data_dir, "--exp_dir", args.exp_dir, "--seed", seed]
+    common += ["--device", args.device, *optional("--crop_seconds", args.crop_seconds)]
+    train = ["--aug", aug, "--backbone", args.backbone, "--num_epochs", args.num_epochs]
+    train += ["--knn_every", args.num_epochs, "--batch_size", args.batch_size]
+    train += optional("--num_tracks", args.num_tracks)
+    experiment = Path(call("train_simsiam.py", *common, *train))
+    judge = ["--exp_path", experiment, "--protocol", "linear", "--test_split", "validation"]
+    judge += ["--num_crops", args.num_crops]
+    result = json.loads(Path(call("transfer.py", *common, *judge)).read_text())
+    log = pd.read_csv(experiment / "train_log.csv")
+    (experiment / "checkpoint.pth").unlink()  # the run is finished, and there will be many
+    return round(float(log["knn_accuracy"].iloc[-1]), 4), round(result["accuracy"], 4), str(experiment)
+
+
+def optional(flag, value):
+    return [] if value is None else [flag, value]
+
+
+def call(script, *flags):
+    """Run another script and return its last line. Raises :class:`utils.UserError` with its error."""
+    command = [sys.executable, str(Path(__file__).parent / script), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise utils.UserError(f"{script} failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def summarise(rows, names):
+    """One dict for each condition: means, standard deviations and intervals over the seeds."""
+    table = []
+    for name in names:
+        runs = [row for (one, _), row in rows.items() if one == name]
+        knn, linear = (statistics.mean_std_interval([row[column] for row in runs]) for column in (0, 1))
+        table.append({"aug": name, "knn": knn, "linear": linear, "seeds": len(runs)})
+    return table
+
+
+def write_table(path, table):
+    lines = ["| augmentation | kNN | linear probe | seeds |", "|---|---|---|---|"]
+    lines += [f"| {row['aug']} | {cell(row['knn'])} | {cell(row['linear'])} | {row['seeds']} |" for row in table]
+    with utils.atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def cell(spread):
+    return f"{spread['mean']:.3f}" + (f" ± {spread['std']:.3f}" if spread["std"] is not None else "")
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

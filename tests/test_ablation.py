@@ -1,0 +1,46 @@
+"""The ablation: its conditions, and a run of it that is stopped and started again."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import ablation
+import augment
+import utils
+from data import audio
+
+
+def test_conditions_are_alone_whole_and_minus_one():
+    conditions = ablation.all_conditions()
+    for family, members in augment.FAMILIES.items():
+        in_family = [name for name, member in members.items() if member.in_family]
+        assert conditions[family] == family
+        for name in members:
+            assert conditions[f"{family}:{name}"] == f"{family}:{name}"
+        for name in in_family:
+            rest = conditions[f"{family} − {name}"]
+            assert rest.count(",") == len(in_family) - 2
+            assert f"{family}:{name}" not in rest.split(",")
+    for aug in conditions.values():
+        augment.build(aug, audio.default_settings())
+
+
+def test_runs_are_kept_and_summarised(tiny_folder, tmp_path, run_script, monkeypatch):
+    calls = []
+    real = ablation.call
+    monkeypatch.setattr(ablation, "call", lambda script, *flags: calls.append(script) or real(script, *flags))
+    command = (
+        f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --out {tmp_path}/out --dataset tiny --num_epochs 1 "
+        "--num_seeds 1 --batch_size 8 --device cpu --only "
+    )
+    run_script(ablation, command + "none")
+    file = Path(run_script(ablation, command + "none,image:mask"))
+    rows = list(csv.DictReader(file.open()))
+    assert [row["aug"] for row in rows] == ["none", "image:mask"]
+    assert calls == ["train_simsiam.py", "transfer.py"] * 2
+    assert all(0 <= float(row["linear_accuracy"]) <= 1 for row in rows)
+    assert "| image:mask |" in (tmp_path / "out" / "ablation.md").read_text()
+    assert (tmp_path / "out" / "ablation.png").exists()
+    with pytest.raises(utils.UserError, match="no condition wind"):
+        run_script(ablation, command + "wind")
