@@ -29,7 +29,7 @@ demo: .venv/installed
 	echo "The test tracks as a map:  $$(dirname $$result)/features.png"
 
 test: .venv/installed
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
 
 lint: .venv/installed
 	@$(PY) -m ruff check .

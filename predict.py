@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import utils
-from data import audio, dataset
+from data import audio, dataset, features
 from models import classifier
 
 
@@ -34,12 +34,13 @@ def main(args):
     experiment = utils.find_experiment(args.exp_path, args.exp_dir)
     configuration = utils.read_json(experiment / "configuration.json")
     transfer, result = choose_transfer(experiment, args.transfer)
+    extractor = features.build(configuration["spectrogram"])
     network = classifier.load(experiment, configuration, transfer, result, device)
 
     answers, unreadable = [], 0
     for file in args.files:
         try:
-            probabilities = predict(network, file, configuration, result, args.num_crops, device)
+            probabilities = predict(network, extractor, file, configuration, result, args.num_crops, device)
         except audio.AudioError as error:
             unreadable += 1
             answers.append({"file": file, "error": str(error)})
@@ -63,11 +64,12 @@ def choose_transfer(experiment, name):
 
 
 @torch.no_grad()
-def predict(network, file, configuration, result, num_crops, device):
+def predict(network, extractor, file, configuration, result, num_crops, device):
     """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it."""
     settings = configuration["spectrogram"]
-    waveform = audio.read_audio(Path(file), settings["sample_rate"])
-    x = audio.log_mel(waveform, settings).to(device)
+    x = dataset.decode(torch.from_numpy(extractor(Path(file))), settings).to(device)
+    if "num_layers" in settings:  # embeddings are of the whole file
+        return network(x[None])[0].softmax(0).tolist()
     num_frames = round(result["crop_seconds"] * settings["sample_rate"] / settings["hop_length"])
     crops = dataset.cut_evenly(x, num_frames, num_crops)
     logits = network(dataset.Normalisation(**configuration["normalisation"])(crops))

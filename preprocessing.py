@@ -3,23 +3,32 @@
     python preprocessing.py --size small                    FMA-small under data/fma_small
     python preprocessing.py --size medium                   FMA-medium (25,000 tracks, small among them)
     python preprocessing.py --dataset gtzan --source DIR    any folder of genre sub-folders
+    python preprocessing.py --dataset arena --source DIR    Kakao arena: log-mels that are there already, not copied
     python preprocessing.py --dataset gtzan --check         duplicates and oddities of what is made
+    python preprocessing.py --size small --features music2vec               embeddings instead of spectrograms
+    python preprocessing.py --dataset clap --features embeddings --source vectors.npz    … that you have already
+    python preprocessing.py --features exp:154874                           … of your own pre-trained experiment
+    python preprocessing.py --dataset spotify10 --source DIR --metadata dataset.csv --num_genres 10 \\
+                            --features music2vec    ten genres of the Spotify Tracks Dataset, audio DIR/<track_id>.mp3
 
 Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped
 and run again: what is already made with the same settings is kept. Get FMA from https://github.com/mdeff/fma.
+Embeddings are arrays (layers, dimensions), which transfer.py --dataset NAME classifies without an experiment.
 """
 
 import concurrent.futures
+import functools
 import multiprocessing
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import utils
-from data import audio, check, collection, dataset, features, fma
+from data import arena, audio, check, collection, dataset, embeddings, features, fma, spotify
 
 TRACKS_COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
 FAILED_COLUMNS = ["track_id", "path", "reason"]
@@ -36,10 +45,25 @@ def get_args_parser():
     group.add_argument("--splits", help="CSV track_id,split; without it 80/10/10 %% of every genre, always the same")
     group.add_argument("--data_dir", default="data", help="folder of the audio (FMA) and of the spectrograms")
 
-    parser.add_argument(
-        "--features", choices=list(features.KINDS), default="logmel",
-        help="what to make: logmel spectrograms, or (int16) waveforms, of which only --sr is asked",
+    group.add_argument(
+        "--metadata",
+        help="CSV with the columns track_id,track_genre (dataset.csv of the Spotify Tracks Dataset); the audio is "
+        "<source>/<track_id>.mp3 then. Tracks that stand under several of the genres are left out and counted",
     )  # fmt: skip
+    group.add_argument("--genres", help="with --metadata: these genres only, a,b,c")
+    group.add_argument("--top_genres", type=int, default=14, help="with --dataset arena: the most frequent genres")
+    group.add_argument("--num_genres", type=int, help="with --metadata: the first so many genres of the alphabet")
+
+    group = parser.add_argument_group("what to make of it", embeddings.FORMS)
+    group.add_argument(
+        "--features", default="logmel",
+        help="logmel: spectrograms. waveform: int16, of which only --sr is asked. music2vec: all hidden states of a "
+        "Data2VecAudioModel. embeddings: take those at --source. exp:ID: the pooled features of an experiment",
+    )  # fmt: skip
+    group.add_argument("--model", default="m-a-p/music2vec-v1", help="music2vec: folder, or name on Hugging Face")
+    group.add_argument("--window_seconds", type=float, default=30.0, help="music2vec: length it hears at once")
+    group.add_argument("--exp_dir", default="exp", help="exp:ID: folder of the experiments")
+    group.add_argument("--num_crops", type=int, default=5, help="exp:ID: crops of a track, averaged")
 
     group = parser.add_argument_group(
         "spectrogram",
@@ -73,10 +97,12 @@ def get_args_parser():
 def main(args):
     if args.check:
         return check_dataset(args)
-    torch.set_num_threads(1)  # the worker processes share the cores
-    dataset, tracks = find_tracks(args)
-    extractor = features.build(features.KINDS[args.features].settings_from(args), args.min_seconds)
-    folder = prepare_folder(Path(args.data_dir) / f"{dataset}_npy", extractor.settings, args.overwrite)
+    if args.dataset == "arena":
+        return index_arena(args)
+    name, extractor, tracks = open_source(args)
+    if not extractor.stays_here:
+        torch.set_num_threads(1)  # the worker processes share the cores
+    folder = prepare_folder(Path(args.data_dir) / f"{name}_npy", extractor.settings, args.overwrite)
     done, failed = convert(tracks, folder, extractor, args.workers)
     write_index(folder, tracks, done, failed)
     report(tracks, done, failed, folder)
@@ -86,9 +112,38 @@ def main(args):
 def check_dataset(args):
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to check: --size small|medium, or --dataset NAME")
-    folder = dataset.open_folder(args.data_dir, args.dataset or f"fma_{args.size}").path
-    print(check.describe(check.check_folder(folder)))
+    folder = dataset.open_folder(args.data_dir, args.dataset or f"fma_{args.size}")
+    if "mel_scale" not in folder.settings:
+        kind = folder.settings["features"]
+        raise utils.UserError(f"{folder.path} holds {kind}: --check looks at spectrograms only")
+    print(check.describe(check.check_folder(folder.path)))
+    print(folder.path)
+
+
+def index_arena(args):
+    """The Kakao arena collection: its arrays are made already, so that only tracks.csv is."""
+    check_name(args)
+    tracks, done, failed = arena.index(args.source, args.top_genres)
+    settings = arena.settings_of([track for track in tracks if track.track_id in done])
+    folder = prepare_folder(Path(args.data_dir) / "arena_npy", settings, args.overwrite)
+    write_index(folder, tracks, done, failed)
+    report(tracks, done, failed, folder)
     print(folder)
+
+
+def open_source(args):
+    """The name of the folder to make, the extractor (see :mod:`data.features`), the list of tracks."""
+    if args.features.startswith("exp:"):
+        extractor = ExperimentFeatures(args)
+        return extractor.name, extractor, extractor.tracks
+    if args.features == "embeddings":
+        check_name(args)
+        return args.dataset, *embeddings.adopt(args.source, args.splits)
+    if args.features not in features.KINDS:
+        kinds = ", ".join(features.KINDS)
+        raise utils.UserError(f"--features {args.features} is none of {kinds}, embeddings, exp:ID")
+    name, tracks = find_tracks(args)
+    return name, features.build(features.KINDS[args.features].settings_from(args), args.min_seconds), tracks
 
 
 def find_tracks(args):
@@ -96,12 +151,76 @@ def find_tracks(args):
     if args.size and (args.dataset or args.source):
         raise utils.UserError("give either --size (FMA), or --dataset NAME with --source DIR, not both")
     if args.size:
-        return f"fma_{args.size}", fma.find_tracks(args.data_dir, args.size)
+        kind = "" if args.features == "logmel" else f"_{args.features}"
+        return f"fma_{args.size}{kind}", fma.find_tracks(args.data_dir, args.size)
+    check_name(args)
+    if not args.metadata:
+        if args.genres or args.num_genres:
+            raise utils.UserError("--genres and --num_genres go with --metadata, the CSV of tracks and their genres")
+        return args.dataset, collection.find_tracks(args.source, args.splits)
+    genres = args.genres and [genre.strip() for genre in args.genres.split(",")]
+    tracks, several = spotify.find_tracks(args.source, args.metadata, genres, args.num_genres, args.splits)
+    print(f"{len(tracks)} tracks; {several} more are left out, which stand under several of the genres")
+    return args.dataset, tracks
+
+
+def check_name(args):
     if not (args.dataset and args.source):
         raise utils.UserError("say what to convert: --size small|medium (FMA), or --dataset NAME with --source DIR")
     if "/" in args.dataset or args.dataset.startswith("."):
         raise utils.UserError(f"--dataset {args.dataset} is a name for the folder to make, not a path")
-    return args.dataset, collection.find_tracks(args.source, args.splits)
+
+
+class ExperimentFeatures:
+    """The extractor that runs a pre-trained experiment on a spectrogram folder (its own, or ``--dataset``).
+
+    path of a spectrogram → (1, D) float32: the backbone's pooled features, averaged over crops spread evenly.
+    """
+
+    stays_here, resumes = True, True
+
+    def __init__(self, args):
+        import models  # not above: the worker processes, which import this file, need no networks
+        from models.features import extract
+
+        experiment = utils.find_experiment(args.features.removeprefix("exp:"), args.exp_dir)
+        configuration = utils.read_json(experiment / "configuration.json")
+        flags = configuration["flags"]
+        if not flags["method"]:
+            raise utils.UserError(f"experiment {experiment} has no pre-trained network: give another after exp:")
+        name = args.dataset or (args.size and f"fma_{args.size}") or flags["dataset"]
+        folder = dataset.open_folder(args.data_dir, name)
+        dataset.check_settings(folder, configuration["spectrogram"])
+        self.name = f"{name}_{experiment.name}"
+        self.device, self.lock = utils.pick_device("auto"), threading.Lock()
+        self.encoder = models.load(experiment, flags, self.device).encoder()
+        self.extract = functools.partial(extract, self.encoder, device=self.device)
+        self.normalise = dataset.Normalisation(**configuration["normalisation"])
+        self.num_frames = folder.frames_in(flags["crop_seconds"])
+        self.spectrograms = dataset.load(folder, folder.tracks, self.device)
+        self.tracks = [
+            collection.Track(row.track_id, folder.path / row.path, row.path, row.genre_top, row.split)
+            for row in folder.tracks.itertuples()
+        ]
+        self.number = {track.source: number for number, track in enumerate(self.tracks)}
+        self.settings = {
+            "features": f"exp:{experiment.name}",
+            "dataset": name,
+            "num_crops": args.num_crops,
+            "num_layers": 1,
+            "num_features": self.encoder.num_features,
+            "dtype": "float32",
+        }
+
+    def __call__(self, path):
+        tracks = torch.full((self.settings["num_crops"],), self.number[path])
+        starts = self.spectrograms.even_starts(tracks[:1], self.num_frames, len(tracks))[0]
+        with self.lock:
+            x = self.normalise(self.spectrograms.crop(tracks, starts, self.num_frames))
+            return self.extract([x]).mean(0, keepdim=True).cpu().numpy()
+
+    def frames(self, shape):
+        return shape[1] if shape == (1, self.settings["num_features"]) else 0
 
 
 def prepare_folder(folder, settings, overwrite):
@@ -129,7 +248,7 @@ def convert(tracks, folder, extractor, workers):
     """Convert what is missing. Returns {track_id: frames} and {track_id: reason of failure}."""
     done, todo = {}, []
     for track in tracks:
-        frames = frames_made(folder / track.path, extractor)
+        frames = extractor.resumes and frames_made(folder / track.path, extractor)
         if frames:
             done[track.track_id] = frames
         else:
@@ -162,9 +281,7 @@ def run_workers(tracks, folder, extractor, workers):
     if workers <= 1 or len(jobs) < 8:  # starting processes would take longer than the work
         yield from map(convert_one, jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with concurrent.futures.ProcessPoolExecutor(workers, context, **one_thread) as pool:
+    with pool_for(extractor, workers) as pool:
         futures = {pool.submit(convert_one, job): job[0] for job in jobs}
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -175,6 +292,14 @@ def run_workers(tracks, folder, extractor, workers):
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pool_for(extractor, workers):
+    """Processes; threads where the extractor holds a network or a table, of which one is enough."""
+    if extractor.stays_here:
+        return concurrent.futures.ThreadPoolExecutor(workers)
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,))
 
 
 def convert_one(job):

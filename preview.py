@@ -110,6 +110,8 @@ def read_waveform(path, settings):
 def read_dataset(args):
     """Names, spectrograms (F, T) and settings of tracks in a spectrogram folder."""
     folder = dataset.open_folder(args.data_dir, args.dataset)
+    if "mel_scale" not in folder.settings:
+        raise utils.UserError(f"{folder.path} does not hold log-mel spectrograms; nothing there is augmented")
     names = args.names or folder.tracks["track_id"].head(2).tolist()
     missing = set(names) - set(folder.tracks["track_id"])
     if missing:

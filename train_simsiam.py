@@ -63,7 +63,7 @@ def get_args_parser():
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
     group.add_argument(
         "--backbone", choices=backbones.NAMES,
-        help="resnet18 suits a CPU; conv8 is eight convolutions (default: " + default_of("default_backbone") + ")",
+        help="resnet18 suits a CPU; conv8 is eight convolutions (default: " + default_of("backbone") + ")",
     )  # fmt: skip
     for name, (kind, text) in METHOD_OPTIONS.items():
         group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default_of(name)})")
@@ -98,8 +98,8 @@ def get_args_parser():
 
 def default_of(name):
     """The default of a flag that each method has its own of, for ``--help``."""
-    own = {method: {"default_backbone": cls.default_backbone, **cls.options()} for method, cls in models.METHODS.items()}
-    return ", ".join(f"{method} {values[name]}" for method, values in own.items() if name in values)
+    own = ((key, {"backbone": method.default_backbone, **method.options()}) for key, method in models.METHODS.items())
+    return ", ".join(f"{key} {defaults[name]}" for key, defaults in own if name in defaults)
 
 
 def main(args):

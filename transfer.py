@@ -5,12 +5,15 @@
     python transfer.py --num_epochs 100 --batch_size 64 --size small --aug image --exp_path 154874   the paper's
     python transfer.py --size small --protocol scratch --backbone resnet18    supervised, without an experiment
     python transfer.py --size small --protocol linear --baseline stats        what plain mean and deviation reach
+    python transfer.py --dataset NAME --protocol scratch --backbone samplecnn supervised, on waveforms
+    python transfer.py --dataset NAME --train_sizes 280,560,840,1120 --num_seeds 5    on embeddings, no experiment
 
 Trains on the training split, chooses (epoch, penalty) on the validation split, and writes
 exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth, and the page
-exp/<id>/report.html.
+exp/<id>/report.html. Of a dataset of embeddings (preprocessing.py --features music2vec …) it trains the head alone.
 """
 
+import argparse
 import copy
 import functools
 import time
@@ -22,14 +25,13 @@ import torch.nn.functional as F
 import augment
 import models
 import utils
-from data import dataset
-from evaluation import metrics, plots, report, statistics
+from data import dataset, embeddings
+from evaluation import metrics
+from evaluation.writing import FROZEN, LOG_COLUMNS, write_results
 from models import backbones, classifier, features, heads
 
-FROZEN = ("linear", "mlp")
-DEFAULT_LR = {"linear": None, "mlp": 1e-3, "finetune": 5e-4, "scratch": 1e-3}
-LOG_COLUMNS = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
-OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
+DEFAULT_LR = {"linear": 1e-3, "mlp": 1e-3, "finetune": 5e-4, "scratch": 1e-3}
+LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}
 
 
 def get_args_parser():
@@ -42,17 +44,24 @@ def get_args_parser():
     group.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
     group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     group.add_argument(
-        "--protocol", choices=["finetune", "linear", "mlp", "scratch"], default="finetune",
-        help="finetune: all weights. linear: one layer on frozen features. mlp: 1024-512-128 on frozen features. "
-        "scratch: the same network from random weights, supervised",
+        "--protocol", choices=["finetune", "linear", "mlp", "scratch"],
+        help="finetune: all weights. linear: one layer on frozen features. mlp: --hidden layers on frozen features. "
+        "scratch: the same network from random weights, supervised (default: finetune; of embeddings mlp)",
     )  # fmt: skip
-    group.add_argument("--layer", choices=["backbone", "projector"], default="backbone", help="features to use")
+    group.add_argument(
+        "--layer",
+        help="features to use, of an experiment: backbone (default) or projector; of embeddings: all (default; a sum "
+        "with learned weights) or the number of one layer, 0 being what enters the first",
+    )  # fmt: skip
     group.add_argument(
         "--baseline", choices=["random", "stats"],
         help="with linear or mlp, in place of the experiment's features: those of a random network, or mean and "
         "deviation of each mel band",
     )  # fmt: skip
-    group.add_argument("--backbone", choices=backbones.RESNETS, help="without --exp_path (default: resnet18)")
+    group.add_argument(
+        "--backbone", choices=backbones.NAMES,
+        help="without --exp_path (default: resnet18, for waveforms samplecnn)",
+    )  # fmt: skip
 
     group = parser.add_argument_group("labels")
     group.add_argument(
@@ -66,8 +75,22 @@ def get_args_parser():
     group.add_argument("--label_fraction", type=float, default=1.0, help="share of the labels, of every genre")
     group.add_argument("--num_seeds", type=int, default=1, help="repeat with so many seeds and report mean ± std")
 
+    group.add_argument(
+        "--train_sizes",
+        help="with linear and mlp: also train on so many tracks, a,b,c, stratified and nested, with --num_seeds "
+        "seeds, and draw the learning curve of training and validation; no test track has a part in it",
+    )  # fmt: skip
+
+    group = parser.add_argument_group("head (of mlp)")
+    group.add_argument("--hidden", default="1024,512,128", help="widths of the hidden layers")
+    group.add_argument("--dropout", default="0.5", help="after each hidden layer, or one share for each: a,b")
+    group.add_argument(
+        "--batch_norm", action=argparse.BooleanOptionalAction, default=True, help="BatchNorm after each hidden layer"
+    )
+
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
     group.add_argument("--num_epochs", type=int, default=30, help="passes over the training tracks")
+    group.add_argument("--patience", type=int, help="stop when validation has not improved for so many epochs")
     group.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
     group.add_argument("--lr", type=float, help="of AdamW (default: finetune 5e-4, mlp and scratch 1e-3)")
     group.add_argument("--weight_decay", type=float, default=0.01, help="of AdamW")
@@ -86,7 +109,11 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=int, default=0, help="first seed")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    group.add_argument("--save_features", action="store_true", help="write features.npy, labels.npy, track_ids.txt")
+    group.add_argument(
+        "--save_features", action="store_true",
+        help="also write the features, averaged over each track's crops: features.npy (N, D), labels.npy (N,), "
+        "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
+    )  # fmt: skip
     return parser
 
 
@@ -97,44 +124,59 @@ def main(args):
     begin = time.perf_counter()
 
     experiment, configuration, folder = open_experiment(args)
-    task = Task(args, configuration, folder, device)
-    runs = []
-    for seed in range(args.seed, args.seed + args.num_seeds):
-        args.seed = seed
+    task = (EmbeddingTask if folder.holds_embeddings else Task)(args, configuration, folder, device)
+
+    def encoder(seed):
         utils.set_seed(seed)
-        encoder = build_encoder(args, experiment, configuration).to(device, memory_format=torch.channels_last)
-        protocol = PROTOCOLS[args.protocol]
-        runs.append(protocol(task, encoder, args))
+        return build_encoder(args, experiment, configuration).to(device, memory_format=torch.channels_last)
+
+    curve = learning_curve(task, encoder(args.seed), args) if args.train_sizes else []
+    runs = [PROTOCOLS[args.protocol](task, encoder(one.seed), one) for one in each_seed(args)]
 
     if experiment is None:
         experiment = utils.new_experiment(args.exp_dir)
         utils.write_json(experiment / "configuration.json", configuration)
-    transfer = write_results(experiment, configuration, task, runs, args, time.perf_counter() - begin)
+    transfer = write_results(experiment, configuration, task, runs, curve, args, time.perf_counter() - begin)
     print(transfer / "result.json")
+
+
+def each_seed(args):
+    """The same flags with each of ``num_seeds`` seeds."""
+    return [argparse.Namespace(**{**vars(args), "seed": args.seed + number}) for number in range(args.num_seeds)]
 
 
 # ------------------------------------------------------------------ what is given
 
 
 def open_experiment(args):
-    """(experiment folder or None, its configuration, spectrogram folder). Raises :class:`utils.UserError`."""
+    """(experiment folder or None, its configuration, spectrogram or embedding folder), and completes the flags.
+
+    Raises :class:`utils.UserError`.
+    """
     if args.size and args.dataset:
         raise utils.UserError("give either --size or --dataset, not both")
+    name = args.dataset or (args.size and f"fma_{args.size}")
+    folder = name and not args.exp_path and dataset.open_folder(args.data_dir, name, or_embeddings=True)
+    if folder and folder.holds_embeddings:
+        return None, embedding_configuration(args, folder), folder
+    args.protocol, args.layer = args.protocol or "finetune", args.layer or "backbone"
+    if args.layer not in ("backbone", "projector"):
+        raise utils.UserError(f"--layer {args.layer} goes with embeddings; an experiment has backbone and projector")
+    if args.train_sizes and args.protocol not in FROZEN:
+        raise utils.UserError("--train_sizes goes with --protocol linear or mlp")
     if args.baseline and args.protocol not in FROZEN:
         raise utils.UserError("--baseline goes with --protocol linear or mlp; scratch trains random weights")
-    name = args.dataset or (args.size and f"fma_{args.size}")
     if args.exp_path:
         experiment = utils.find_experiment(args.exp_path, args.exp_dir)
         configuration = utils.read_json(experiment / "configuration.json")
         warn_if_unfinished(experiment, configuration)
         folder = dataset.open_folder(args.data_dir, name or configuration["flags"]["dataset"])
-        check_settings(folder, configuration)
+        dataset.check_settings(folder, configuration["spectrogram"])
         return experiment, configuration, folder
     if args.protocol != "scratch" and not args.baseline:
         raise utils.UserError("--exp_path is missing: which experiment? (only scratch and --baseline do without)")
     if not name:
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
-    folder = dataset.open_folder(args.data_dir, name)
     return None, new_configuration(args, folder), folder
 
 
@@ -147,10 +189,12 @@ def warn_if_unfinished(experiment, configuration):
 
 def new_configuration(args, folder):
     """The configuration of a supervised experiment, which no pre-training came before."""
-    train = dataset.load(folder, folder.split("training"), torch.device("cpu"))
+    train = dataset.load(folder, folder.split("training"), torch.device("cpu"), in_memory=False)
+    backbone = args.backbone or backbones.default_for(folder.settings)
+    backbones.check_input(backbone, folder.settings)
     flags = {
         "method": None,
-        "backbone": args.backbone or "resnet18",
+        "backbone": backbone,
         "dataset": folder.dataset,
         "crop_seconds": args.crop_seconds or folder.default_crop_seconds(),
     }
@@ -163,19 +207,20 @@ def new_configuration(args, folder):
     }
 
 
-def check_settings(folder, configuration):
-    """A network understands only the kind of spectrograms that it was trained on; their storage may differ."""
-    trained = configuration["spectrogram"]
-    differing = [
-        f"{key} {trained.get(key)} → {folder.settings.get(key)}"
-        for key in sorted({*trained, *folder.settings} - {"dtype", "db_min", "db_max"})
-        if trained.get(key) != folder.settings.get(key)
-    ]
-    if differing:
-        raise utils.UserError(
-            f"{folder.path} has other settings than the experiment was trained on ({', '.join(differing)}): "
-            "run preprocessing.py with the experiment's settings, or pre-train on this dataset"
-        )
+def embedding_configuration(args, folder):
+    """The configuration of an experiment that is a head on embeddings, and nothing else."""
+    if args.protocol not in (None, *FROZEN) or args.baseline:
+        raise utils.UserError(f"{folder.path} holds embeddings: only --protocol linear and mlp go with them")
+    args.protocol, args.layer = args.protocol or "mlp", args.layer or "all"
+    layers = ["all", *map(str, range(folder.settings["num_layers"]))]
+    if args.layer not in layers:
+        raise utils.UserError(f"--layer {args.layer}: {folder.path} has {', '.join(layers)}")
+    return {
+        "flags": {"method": None, "backbone": folder.settings["features"], "dataset": folder.dataset},
+        "spectrogram": folder.settings,
+        "genres": sorted(set(folder.split("training")["genre_top"])),
+        "versions": utils.versions(),
+    }
 
 
 class Task:
@@ -183,7 +228,6 @@ class Task:
 
     def __init__(self, args, configuration, folder, device):
         self.device, self.folder = device, folder
-        self.normalise = dataset.Normalisation(**configuration["normalisation"])
         names = ["training", "validation", args.test_split]
         if args.train_split == "validation":
             names[:2] = ["validation", "training"]
@@ -192,8 +236,13 @@ class Task:
         if len(self.genres) < 2:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
         self.labels = [dataset.labels_of(part, self.genres).to(device) for part in rows]
-        self.train, self.validation, self.test = (dataset.load(folder, part, device) for part in rows)
+        self.train, self.validation, self.test = self.load(rows, args, configuration)
+
+    def load(self, rows, args, configuration):
+        self.normalise = dataset.Normalisation(**configuration["normalisation"])
         self.num_frames, self.num_crops = self._crops(args, configuration)
+        self.crop_seconds = self.folder.seconds_in(self.num_frames)
+        return [dataset.load(self.folder, part, self.device) for part in rows]
 
     def _crops(self, args, configuration):
         if args.baseline == "stats" and not args.crop_seconds:  # statistics want the whole track, once
@@ -215,14 +264,39 @@ class Task:
         """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""
         if not 0 < fraction <= 1:
             raise utils.UserError(f"--label_fraction {fraction:g} must be above 0 and at most 1")
+        return self.subset(max(len(self.genres), round(fraction * len(self.train))), seed)
+
+    def subset(self, size, seed):
+        """Indices of ``size`` training tracks, stratified by genre; for a seed, the smaller are in the larger.
+
+        Each genre's tracks are shuffled and spread evenly from 0 to 1; the ``size`` lowest are the subset.
+        """
         labels = self.labels[0].cpu().numpy()
         chance = np.random.default_rng(seed)
-        members = (chance.permutation(np.flatnonzero(labels == genre)) for genre in range(len(self.genres)))
-        return torch.from_numpy(np.sort(np.concatenate([m[: max(1, round(fraction * len(m)))] for m in members])))
+        place = np.empty(len(labels))
+        for genre in range(len(self.genres)):
+            members = chance.permutation(np.flatnonzero(labels == genre))
+            place[members] = np.arange(len(members)) / len(members)
+        return torch.from_numpy(np.sort(np.argsort(place, kind="stable")[:size]))
+
+
+class EmbeddingTask(Task):
+    """The same of an embedding folder: a track is one "crop", whose features are read, not extracted."""
+
+    num_crops, crop_seconds = 1, None
+
+    def load(self, rows, args, configuration):
+        return [embeddings.Vectors(self.folder, part, self.device) for part in rows]
+
+    def extract(self, network, vectors):
+        """(N, 1, D) of one layer, (N, 1, L, D) of all."""
+        return network(vectors.array).unsqueeze(1)
 
 
 def build_encoder(args, experiment, configuration):
     flags = configuration["flags"]
+    if "num_layers" in configuration["spectrogram"]:
+        return heads.ChooseLayer(args.layer, configuration["spectrogram"]["num_layers"])
     if args.baseline == "stats":
         return backbones.build("stats", configuration["spectrogram"]["n_mels"])
     if args.baseline == "random" or args.protocol == "scratch":
@@ -246,39 +320,103 @@ class Run:
 
 
 def linear(task, encoder, args):
-    """Linear probe: multinomial logistic regression on each track's mean features."""
-    train, validation, test = (task.extract(encoder, part) for part in (task.train, task.validation, task.test))
-    labelled = task.labelled(args.label_fraction, args.seed)
-    head = heads.genre_head(train.shape[2], len(task.genres)).to(task.device)
-    chosen = classifier.fit_linear_probe(
-        head, train.mean(1)[labelled], task.labels[0][labelled], validation.mean(1), task.labels[1]
-    )
-    with torch.no_grad():
-        logits = head(test)
-    run = Run(classifier.Classifier(encoder, head), logits, [], chosen, len(labelled), {"hidden": [], "dropout": 0.0})
-    run.features = test.mean(1)
-    return run
+    """Linear probe: one layer on frozen features."""
+    return on_frozen(task, encoder, args, LINEAR)
 
 
 def mlp(task, encoder, args):
-    """The original's head on frozen features, which are computed once."""
+    """Hidden layers on frozen features; by default the head of the original work."""
+    return on_frozen(task, encoder, args, head_options(args))
+
+
+def head_options(args):
+    """{"hidden", "dropout", "batch_norm"} of :func:`models.heads.genre_head`. Raises :class:`utils.UserError`."""
+    if args.protocol == "linear":
+        return LINEAR
+    try:
+        hidden, dropout = [int(n) for n in args.hidden.split(",")], [float(p) for p in args.dropout.split(",")]
+    except ValueError:
+        raise utils.UserError("--hidden and --dropout are numbers with commas between, such as 512,256") from None
+    dropout = dropout * len(hidden) if len(dropout) == 1 else dropout
+    if len(dropout) != len(hidden) or not all(0 <= p < 1 for p in dropout) or min(hidden) < 1:
+        raise utils.UserError(f"--dropout {args.dropout} must be a share below 1, or one for each of {args.hidden}")
+    return {"hidden": hidden, "dropout": dropout, "batch_norm": args.batch_norm}
+
+
+def on_frozen(task, encoder, args, options):
+    """A head on features that are computed once."""
     train, validation, test = (task.extract(encoder, part) for part in (task.train, task.validation, task.test))
     labelled = task.labelled(args.label_fraction, args.seed)
-    options = {"hidden": [1024, 512, 128], "dropout": 0.5}
-    head = heads.genre_head(train.shape[2], len(task.genres), **options).to(task.device)
-    head[0].measure(train[labelled].flatten(0, 1))
+    head, log, chosen = fit_head(task, train, validation, labelled, args, options)
+    options = {**options, "num_layers": 1}
+    features_of_test = test.mean(1)
+    if test.ndim == 4:
+        options.update(num_layers=test.shape[2], layer_weights=head[1].weights().tolist())
+        features_of_test = apply(head[:2], test)[:, 0]
+    run = Run(classifier.Classifier(encoder, head), apply(head, test), log, chosen, len(labelled), options)
+    run.features = features_of_test
+    return run
+
+
+def fit_head(task, train, validation, tracks, args, options, say=print):
+    """A head for features (N, crops, D) or (N, crops, L, D), trained on ``tracks`` and chosen on validation.
+
+    Logistic regression where it can be; all else by AdamW. Returns (head, log, chosen).
+    """
+    num_layers = train.shape[2] if train.ndim == 4 else 1
+    head = heads.genre_head(train.shape[-1], len(task.genres), **options, num_layers=num_layers).to(task.device)
+    if not options["hidden"] and num_layers == 1:
+        chosen = classifier.fit_linear_probe(
+            head, train.mean(1)[tracks], task.labels[0][tracks], validation.mean(1), task.labels[1]
+        )
+        return head, [], chosen
+    head[0].measure(train[tracks].flatten(0, 1))
 
     def batches():
-        for tracks in shuffled(labelled, args.batch_size):
-            crops = torch.randint(train.shape[1], tracks.shape)
-            yield train[tracks, crops], task.labels[0][tracks]
+        for batch in shuffled(tracks, args.batch_size):
+            crops = torch.randint(train.shape[1], batch.shape)
+            yield train[batch, crops], task.labels[0][batch]
 
-    groups = [{"params": list(head.parameters()), "lr": args.lr or DEFAULT_LR["mlp"]}]
-    log, chosen = fit(head, groups, batches, lambda: apply(head, validation), task.labels[1], len(labelled), args)
-    network = classifier.Classifier(encoder, head)
-    run = Run(network, apply(head, test), log, chosen, len(labelled), options)
-    run.features = test.mean(1)
-    return run
+    groups = [{"params": list(head.parameters()), "lr": args.lr or DEFAULT_LR[args.protocol]}]
+    judge = functools.partial(apply, head, validation)
+    return head, *fit(head, groups, batches, judge, task.labels[1], len(tracks), args, say=say)
+
+
+def learning_curve(task, encoder, args):
+    """A head for each training-set size and seed: rows of learning_curve.csv. The test tracks have no part in it."""
+    sizes = train_sizes(args, len(task.genres), len(task.train))
+    train, validation = (task.extract(encoder, part) for part in (task.train, task.validation))
+    rows = []
+    for size in utils.progress(sizes, desc="learning curve"):
+        for one in each_seed(args):
+            utils.set_seed(one.seed)
+            tracks = task.subset(size, one.seed)
+            head, _, _ = fit_head(task, train, validation, tracks, one, head_options(one), say=lambda line: None)
+            f1, loss = score(head, train[tracks], task.labels[0][tracks])
+            validation_f1, validation_loss = score(head, validation, task.labels[1])
+            rows.append({
+                "train_size": size, "seed": one.seed, "train_macro_f1": f1, "validation_macro_f1": validation_f1,
+                "gap": f1 - validation_f1, "train_loss": loss, "validation_loss": validation_loss,
+            })  # fmt: skip
+    return rows
+
+
+def train_sizes(args, least, most):
+    """Sizes from small to large. Raises :class:`utils.UserError`."""
+    try:
+        sizes = sorted({int(size) for size in args.train_sizes.split(",")})
+    except ValueError:
+        raise utils.UserError(f"--train_sizes {args.train_sizes} are numbers with commas between") from None
+    if sizes[0] < least or sizes[-1] > most:
+        raise utils.UserError(f"--train_sizes {args.train_sizes} must be {least} (genres) to {most} (tracks)")
+    return sizes
+
+
+def score(head, crops, labels):
+    """(macro F1, mean cross-entropy) of a head, in eval mode, on features (N, crops, …) of tracks ``labels`` (N,)."""
+    logits = apply(head, crops).mean(1)
+    matrix = metrics.confusion_matrix(logits.argmax(1).cpu(), labels.cpu(), logits.shape[1])
+    return metrics.macro_f1(matrix), F.cross_entropy(logits, labels).item()
 
 
 def finetune(task, encoder, args):
@@ -286,15 +424,16 @@ def finetune(task, encoder, args):
 
     Lower stages learn more slowly, and BatchNorm keeps the statistics of the pre-training.
     """
-    head = linear(task, encoder, args).network.head
+    train, validation = (task.extract(encoder, part) for part in (task.train, task.validation))
+    labelled = task.labelled(args.label_fraction, args.seed)
+    head, _, _ = fit_head(task, train, validation, labelled, args, LINEAR)
     statistics_kept = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     return train_whole(task, classifier.Classifier(encoder, head), args, args.layer_decay, statistics_kept)
 
 
 def scratch(task, encoder, args):
     """The supervised network, from random weights."""
-    empty = torch.zeros(2, 1, task.folder.settings["n_mels"], task.num_frames, device=task.device)
-    head = heads.genre_head(encoder(empty).shape[1], len(task.genres)).to(task.device)
+    head = heads.genre_head(encoder.num_features, len(task.genres)).to(task.device)
     return train_whole(task, classifier.Classifier(encoder, head), args, layer_decay=1.0)
 
 
@@ -314,7 +453,7 @@ def train_whole(task, network, args, layer_decay, frozen=()):
 
     groups = layer_wise(network, args.lr or DEFAULT_LR[args.protocol], layer_decay)
     log, chosen = fit(network, groups, batches, judge, task.labels[1], len(labelled), args, frozen)
-    run = Run(network, task.extract(network, task.test), log, chosen, len(labelled), {"hidden": [], "dropout": 0.0})
+    run = Run(network, task.extract(network, task.test), log, chosen, len(labelled), LINEAR)
     run.features = task.extract(network.backbone, task.test).mean(1)
     return run
 
@@ -325,7 +464,7 @@ PROTOCOLS = {"linear": linear, "mlp": mlp, "finetune": finetune, "scratch": scra
 # ------------------------------------------------------------------ the supervised loop
 
 
-def fit(network, groups, batches, judge, labels, num_train, args, frozen=()):
+def fit(network, groups, batches, judge, labels, num_train, args, frozen=(), say=print):
     """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss).
 
     batches() yields (input, labels); judge() returns validation logits (N, crops, C); modules in ``frozen`` stay
@@ -345,11 +484,13 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=()):
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         log.append(dict(zip(LOG_COLUMNS, (epoch + 1, train_loss, loss, accuracy), strict=True)))
-        print(f"epoch {epoch + 1:3}/{args.num_epochs}  loss {train_loss:.3f}  validation loss {loss:.3f}  "
-              f"accuracy {accuracy:.3f}")  # fmt: skip
+        say(f"epoch {epoch + 1:3}/{args.num_epochs}  loss {train_loss:.3f}  validation loss {loss:.3f}  "
+            f"accuracy {accuracy:.3f}")  # fmt: skip
         if best is None or (accuracy, -loss) > best:
             best, best_state = (accuracy, -loss), copy.deepcopy(network.state_dict())
             chosen = {"epoch": epoch + 1, "validation_accuracy": accuracy}
+        if args.patience and epoch + 1 - chosen["epoch"] >= args.patience:
+            break
     network.load_state_dict(best_state)
     return log, chosen
 
@@ -391,126 +532,6 @@ def layer_wise(network, lr, layer_decay):
     stages = [list(child.parameters()) for child in [*network.backbone.children(), network.head]]
     stages = [stage for stage in stages if stage]
     return [{"params": stage, "lr": lr * layer_decay**height} for height, stage in enumerate(reversed(stages))]
-
-
-# ------------------------------------------------------------------ results
-
-
-def write_results(experiment, configuration, task, runs, args, seconds):
-    """Everything of contract 2 for this transfer; numbers and pictures are the first seed's. Returns the folder."""
-    run, truth = runs[0], task.labels[2].cpu().numpy()
-    result = describe(run, runs, task, truth, configuration, args, seconds)
-    transfer = new_transfer(experiment, f"{task.folder.dataset}_{args.protocol}")
-    write_predictions(transfer, run, truth, task)
-    write_pictures(transfer, result, run, truth, task, title=f"{experiment.name}: {transfer.name}")
-    if args.save_features:
-        write_features(transfer, run, truth, task)
-    frozen_experiment = result["frozen"] and configuration["flags"]["method"] and not args.baseline
-    part = {f"head.{k}": v for k, v in run.network.head.state_dict().items()}
-    utils.save_weights(transfer / "transfer.pth", part if frozen_experiment else run.network.state_dict())
-    utils.write_json(transfer / "result.json", result)
-    report.write_report(experiment)
-    print_summary(result, transfer)
-    return transfer
-
-
-def describe(run, runs, task, truth, configuration, args, seconds):
-    result = metrics.summarise(run.probabilities, truth, task.genres)
-    crop_accuracy = float((run.crop_probabilities.argmax(2) == truth[:, None]).mean())
-    return {
-        **result,
-        "protocol": args.protocol,
-        "baseline": args.baseline,
-        "dataset": task.folder.dataset,
-        "genres": task.genres,
-        "n_train": run.num_train,
-        "train_split": args.train_split,
-        "test_split": args.test_split,
-        "label_fraction": args.label_fraction,
-        "validation_accuracy": run.chosen["validation_accuracy"],
-        "crop_accuracy": crop_accuracy,
-        "chosen": run.chosen,
-        "seeds": over_seeds(runs, truth, task) if len(runs) > 1 else None,
-        "num_seeds": len(runs),
-        "frozen": args.protocol in FROZEN,
-        "backbone": "stats" if args.baseline == "stats" else configuration["flags"]["backbone"],
-        "layer": args.layer,
-        "num_features": run.features.shape[1],
-        **run.head,
-        "num_crops": task.num_crops,
-        "crop_seconds": task.folder.seconds_in(task.num_frames),
-        "flags": vars(args),
-        "seconds": seconds,
-        "versions": utils.versions(),
-    }
-
-
-def over_seeds(runs, truth, task):
-    """Mean, std and interval over the seeds of each number in ``OVER_SEEDS``."""
-    every = [{**metrics.summarise(run.probabilities, truth, task.genres), **run.chosen} for run in runs]
-    return {name: statistics.mean_std_interval([one[name] for one in every]) for name in OVER_SEEDS}
-
-
-def new_transfer(experiment, name):
-    """``experiment/name``, or with a number behind it where that is taken: no result is overwritten."""
-    number = 1
-    while True:
-        folder = experiment / (name if number == 1 else f"{name}_{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        return folder
-
-
-def write_predictions(transfer, run, truth, task):
-    rows = [
-        [track_id, task.genres[true], task.genres[row.argmax()], *(f"{p:.6f}" for p in row)]
-        for track_id, true, row in zip(task.test.rows["track_id"], truth, run.probabilities, strict=True)
-    ]
-    utils.write_csv(transfer / "predictions.csv", ["track_id", "truth", "prediction", *task.genres], rows)
-    matrix = metrics.confusion_matrix(run.probabilities.argmax(1), truth, len(task.genres))
-    rows = [[genre, *counts] for genre, counts in zip(task.genres, matrix.tolist(), strict=True)]
-    utils.write_csv(transfer / "confusion.csv", ["truth \\ prediction", *task.genres], rows)
-    if run.log:
-        utils.write_csv(transfer / "transfer_log.csv", LOG_COLUMNS, [row.values() for row in run.log])
-
-
-def write_pictures(transfer, result, run, truth, task, title):
-    matrix = metrics.confusion_matrix(run.probabilities.argmax(1), truth, len(task.genres))
-    plots.confusion(transfer / "confusion.png", matrix, task.genres, title=title)
-    plots.per_genre(transfer / "per_genre.png", result["per_genre"], title=title)
-    plots.reliability(transfer / "reliability.png", run.probabilities, truth, title=title)
-    plots.feature_map(transfer / "features.png", run.features.cpu().numpy(), truth, task.genres, title=title)
-    if run.log:
-        plots.learning_curves(transfer / "learning_curves.png", run.log, title=title)
-
-
-def write_features(transfer, run, truth, task):
-    """Mean features of the test tracks, for use elsewhere."""
-    for name, array in (("features", run.features.cpu().numpy()), ("labels", truth)):
-        with utils.atomic_path(transfer / f"{name}.npy") as temporary:
-            np.save(temporary, array, allow_pickle=False)
-    with utils.atomic_path(transfer / "track_ids.txt") as temporary:
-        temporary.write_text("\n".join(task.test.rows["track_id"]) + "\n", encoding="utf-8")
-
-
-def print_summary(result, transfer):
-    low, high = result["accuracy_ci95"]
-    print(
-        f"\n{result['protocol']} on {result['dataset']}: {result['n_test']} {result['test_split']} tracks, "
-        f"{len(result['genres'])} genres, trained on {result['n_train']}\n"
-        f"  accuracy  {result['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
-        f"chance {1 / len(result['genres']):.3f}; validation {result['validation_accuracy']:.3f})\n"
-        f"  macro-F1  {result['macro_f1']:.3f}"
-        + (f"\n  ROC-AUC   {result['roc_auc']:.3f}" if result["roc_auc"] is not None else "")
-    )
-    if result["seeds"]:
-        over = result["seeds"]["accuracy"]
-        print(f"  over {result['num_seeds']} seeds: accuracy {over['mean']:.3f} ± {over['std']:.3f}")
-    print(f"  who is taken for whom: {transfer / 'confusion.png'}")
-    print(f"  everything on one page: {transfer.parent / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ def cosine_schedule(step, num_steps, warmup_steps=0):
 def progress(iterable=None, **options):
     """A tqdm bar; in a log file, where a bar cannot move, a line every half minute."""
     every = 0.1 if sys.stderr.isatty() else 30
-    return tqdm(iterable, mininterval=every, maxinterval=max(10, every), leave=False, **options)
+    delay = 0 if sys.stderr.isatty() else every
+    return tqdm(iterable, mininterval=every, maxinterval=max(10, every), delay=delay, leave=False, **options)
 
 
 # ------------------------------------------------------------------ files

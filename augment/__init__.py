@@ -54,7 +54,8 @@ def build(names, settings, lam=None, aug_p=None):
     Args:
         names: a family ("spec", "image", "audio"), "none", or a comma list of single augmentations and
             families. A bare name that several families have is image's; "audio:mixup" says which.
-        settings: those of the spectrogram folder: f_min, f_max, mel_scale, and db_min where it is not −80.
+        settings: those of the spectrogram folder: f_min, f_max, mel_scale, and db_min where it is not −80. What is
+            not a spectrogram (features: waveform …) is not augmented, whatever ``names`` say.
         lam: share of the track itself in every mixing, 1 = unmixed; None: 0.7 in image and audio, drawn
             from 0.8 … 1 in spec.
         aug_p: probability of applying each augmentation to a sample; None: each one's own.
@@ -65,6 +66,8 @@ def build(names, settings, lam=None, aug_p=None):
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"{flag} {value:g} is not between 0 and 1")
     augmentations = [found for name in names.split(",") for found in _find(name.strip())]
+    if "mel_scale" not in settings:
+        augmentations = []
     return Pipeline(augmentations, Setup(settings, lam), aug_p)
 
 

@@ -50,7 +50,7 @@ def partners(x):
     """The batch rolled by a random amount: nobody meets itself, unless it is alone. x: (B, …)."""
     size = len(x)
     shift = torch.randint(1, max(size, 2), (1,), device=x.device)
-    return x[(torch.arange(size, device=x.device) + shift) % size]
+    return x.index_select(0, (torch.arange(size, device=x.device) + shift) % size)
 
 
 def centre(x, num_frames):
@@ -79,7 +79,8 @@ def resample(x, positions, dim):
 def _read(x, index, dim):
     """Rows or frames ``index`` (B, N) of x."""
     if dim == 2:  # whole rows are copied: several times as fast as a gather
-        return x[torch.arange(len(x), device=x.device)[:, None], 0, index][:, None]
+        index = index + x.shape[2] * torch.arange(len(x), device=x.device)[:, None]
+        return x.flatten(0, 2).index_select(0, index.flatten()).view(len(x), 1, -1, x.shape[3])
     return x.gather(3, index[:, None, None].expand(*x.shape[:3], index.shape[1]))
 
 

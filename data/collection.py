@@ -4,6 +4,7 @@ FMA has its own reader (:mod:`data.fma`); here is the one for any folder of genr
 """
 
 import collections
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Track:
     split: str
 
 
-def find_tracks(source, splits_csv=None):
+def find_tracks(source, splits_csv=None, suffixes=SUFFIXES):
     """Tracks of ``source/<genre>/**/<file>``, the layout of GTZAN and of many others.
 
     A track's id is the file's name without its ending, or its relative path where that is not unique.
@@ -40,18 +41,24 @@ def find_tracks(source, splits_csv=None):
     if not source.is_dir():
         raise utils.UserError(f"--source {source} is not a folder")
     files = sorted(
-        (file for file in source.glob("*/**/*") if file.suffix.lower() in SUFFIXES and not _hidden(file, source)),
+        (file for file in source.glob("*/**/*") if file.suffix.lower() in suffixes and not _hidden(file, source)),
         key=lambda file: file.relative_to(source).as_posix(),
     )
     if not files:
-        raise utils.UserError(f"no audio under {source}: expected {source}/<genre>/<file>.mp3 (or wav, au, flac …)")
+        what, more = ("audio", " (or wav, au, flac …)") if suffixes == SUFFIXES else ("embeddings", "")
+        raise utils.UserError(f"no {what} under {source}: expected {source}/<genre>/<file>{suffixes[0]}{more}")
     ids = _track_ids(files, source)
     genres = [file.relative_to(source).parts[0] for file in files]
     splits = read_splits(splits_csv, ids) if splits_csv else stratified_splits(genres)
     return [
-        Track(track_id, file, f"{genre}/{track_id.replace('/', '_')}.npy", genre, split)
+        Track(track_id, file, array_path(genre, track_id), genre, split)
         for track_id, file, genre, split in zip(ids, files, genres, splits, strict=True)
     ]
+
+
+def array_path(genre, track_id):
+    """Where the array of a track goes, relative to its dataset's folder: one file, whatever its names hold."""
+    return "/".join(re.sub(r"^\.+|/", "_", name) for name in (genre, track_id)) + ".npy"
 
 
 def _hidden(file, source):

@@ -14,7 +14,9 @@ import torch
 
 import utils
 
+DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float16": torch.float16, "float32": torch.float32}
 COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+WAVEFORM_CROP = 3**10  # samples that a SampleCNN hears at once: 59049, 2.7 s at 22,050 Hz
 LEAST_FRAMES = 64  # of a crop: less leaves a ResNet, which divides by 32, nothing to see
 
 
@@ -26,6 +28,11 @@ class SpectrogramFolder:
     path: Path
     settings: dict
     tracks: pd.DataFrame
+
+    @property
+    def holds_embeddings(self):
+        """Arrays (num_layers, num_features), see :mod:`data.embeddings`, in place of spectrograms."""
+        return "num_layers" in self.settings
 
     def split(self, name):
         """The rows of one split. Raises :class:`utils.UserError` when it has no track."""
@@ -42,12 +49,17 @@ class SpectrogramFolder:
         return frames * self.settings["hop_length"] / self.settings["sample_rate"]
 
     def default_crop_seconds(self):
-        """5 s, or as long as 64 frames take where the frames are coarse."""
+        """5 s, or as long as 64 frames take where the frames are coarse; 59049 samples of a waveform."""
+        if self.settings.get("features") == "waveform":
+            return self.seconds_in(WAVEFORM_CROP)
         return max(5.0, round(self.seconds_in(LEAST_FRAMES), 2))
 
 
-def open_folder(data_dir, dataset):
-    """Open a spectrogram folder. Raises :class:`utils.UserError` that says what is missing."""
+def open_folder(data_dir, dataset, or_embeddings=False):
+    """Open a spectrogram folder, or an embedding folder where that will do as well.
+
+    Raises :class:`utils.UserError` that says what is missing.
+    """
     path = Path(data_dir) / f"{dataset}_npy"
     if not (path / "tracks.csv").is_file():
         there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
@@ -60,7 +72,27 @@ def open_folder(data_dir, dataset):
         tracks = tracks[COLUMNS]
     except (ValueError, KeyError, pd.errors.ParserError):
         raise utils.UserError(f"{path / 'tracks.csv'} needs the columns {','.join(COLUMNS)}") from None
-    return SpectrogramFolder(dataset, path, utils.read_json(path / "spectrogram.json"), tracks)
+    folder = SpectrogramFolder(dataset, path, utils.read_json(path / "spectrogram.json"), tracks)
+    if folder.holds_embeddings and not or_embeddings:
+        raise utils.UserError(f"{path} holds embeddings, which only transfer.py takes, without --exp_path")
+    return folder
+
+
+def check_settings(folder, trained):
+    """A network understands only the kind of spectrograms that it was trained on; their storage may differ.
+
+    ``trained`` are the settings of those. Raises :class:`utils.UserError`.
+    """
+    differing = [
+        f"{key} {trained.get(key)} → {folder.settings.get(key)}"
+        for key in sorted({*trained, *folder.settings} - {"dtype", "db_min", "db_max"})
+        if trained.get(key) != folder.settings.get(key)
+    ]
+    if differing:
+        raise utils.UserError(
+            f"{folder.path} has other settings than the experiment was trained on ({', '.join(differing)}): "
+            "run preprocessing.py with the experiment's settings, or pre-train on this dataset"
+        )
 
 
 def labels_of(rows, genres):
@@ -82,7 +114,7 @@ def load(folder, rows, device, in_memory=None):
 
     in_memory: True or False forces it; None decides by the memory there is.
     """
-    bytes_each = 1 if folder.settings["dtype"] == "uint8" else 2
+    bytes_each = DTYPES[folder.settings["dtype"]].itemsize
     num_bytes = int(rows["frames"].sum()) * folder.settings["n_mels"] * bytes_each
     if in_memory is None:
         in_memory = num_bytes < 0.4 * _memory()
@@ -137,11 +169,7 @@ class _Crops:
 
     def _to_decibels(self, stored):
         """(B, F, T) as stored → (B, 1, F, T) dB."""
-        stored = stored.to(self.device, non_blocking=True).unsqueeze(1).float()
-        if self.settings["dtype"] != "uint8":
-            return stored
-        low, high = self.settings["db_min"], self.settings["db_max"]
-        return stored.mul_((high - low) / 255).add_(low)
+        return decode(stored.to(self.device, non_blocking=True).unsqueeze(1), self.settings)
 
 
 class InMemory(_Crops):
@@ -149,7 +177,7 @@ class InMemory(_Crops):
 
     def __init__(self, folder, rows, device, storage_device):
         super().__init__(folder, rows, device)
-        dtype = torch.uint8 if self.settings["dtype"] == "uint8" else torch.float16
+        dtype = DTYPES[self.settings["dtype"]]
         self.frames = torch.empty(int(self.lengths.sum()), self.settings["n_mels"], dtype=dtype)
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -172,13 +200,17 @@ class OnDisk(_Crops):
 
     threads, batches_ahead = 8, 4
 
+    def __init__(self, folder, rows, device):
+        super().__init__(folder, rows, device)
+        self.files = list(rows.itertuples(index=False))  # a row of a table takes longer to find than a file to open
+
     def crop(self, tracks, starts, num_frames):
         """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
         return self._to_decibels(self._read(tracks, starts, num_frames))
 
     def _read(self, tracks, starts, num_frames):
-        rows = (self.rows.iloc[track] for track in tracks.tolist())
-        crops = [self._read_one(row, start, num_frames) for row, start in zip(rows, starts.tolist(), strict=True)]
+        places = zip(tracks.tolist(), starts.tolist(), strict=True)
+        crops = [self._read_one(self.files[track], start, num_frames) for track, start in places]
         return torch.from_numpy(np.stack(crops))
 
     def _read_one(self, row, start, num_frames):
@@ -215,6 +247,17 @@ def read_array(folder, row, mmap_mode=None):
     return array
 
 
+def decode(stored, settings):
+    """What is stored → float32: dB of a spectrogram, −1 to 1 of a waveform."""
+    x = stored.float()
+    if settings["dtype"] == "int16":
+        return x / 32768
+    if settings["dtype"] == "uint8":
+        low, high = settings["db_min"], settings["db_max"]
+        return x.mul_((high - low) / 255).add_(low)
+    return x
+
+
 def even_starts(lengths, num_frames, num_crops):
     """lengths (N,) → first frames (N, num_crops) from begin to end of a track; one crop is the central one."""
     places = torch.linspace(0, 1, num_crops) if num_crops > 1 else torch.tensor([0.5])
@@ -242,8 +285,9 @@ class Normalisation:
         return (x - self.mean) / self.std
 
 
-def measure_normalisation(spectrograms, num_tracks=1000, num_frames=128):
-    """The :class:`Normalisation` of evenly chosen training tracks, one central crop each."""
+def measure_normalisation(spectrograms, num_tracks=1000, num_frames=None):
+    """The :class:`Normalisation` of evenly chosen tracks, one central crop of 1 s (at least 128 frames) each."""
+    num_frames = num_frames or max(128, spectrograms.folder.frames_in(1.0))
     tracks = torch.linspace(0, len(spectrograms) - 1, min(num_tracks, len(spectrograms))).long()
     starts = spectrograms.even_starts(tracks, num_frames, 1)[:, 0]
     x = spectrograms.crop(tracks, starts, num_frames)

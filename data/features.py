@@ -7,6 +7,8 @@ same array again. It can be pickled (worker processes use it) and offers
     extractor.settings            what goes into spectrogram.json; its "features" is the key in ``KINDS``
     extractor(path)               audio file → the array to store, (rows, T); raises audio.AudioError
     extractor.frames(shape)       T of a finished array of this shape, 0 when that is not one of these
+    extractor.stays_here          True when it holds a network or a table: run by threads, not by worker processes
+    extractor.resumes             whether arrays that are there, made with the same settings, are kept
 
 To add one: a class with these, and ``settings_from(flags)``, which picks its settings from the flags of
 preprocessing.py; then a line in ``KINDS``. settings["n_mels"] is the number of rows, settings["hop_length"] the
@@ -18,11 +20,13 @@ Axes: F mel band (row 0 = lowest), S sample, T frame.
 import numpy as np
 
 import utils
-from data import audio
+from data import audio, music2vec
 
 
 class LogMel:
     """Log-mel spectrogram in dB relative to the clip's maximum: (F, T) float16 or uint8."""
+
+    stays_here, resumes = False, True
 
     def __init__(self, settings, min_seconds=0.0):
         self.settings, self.min_seconds = settings, min_seconds
@@ -55,6 +59,8 @@ class LogMel:
 class Waveform:
     """The mono waveform itself: (1, S) int16 of a full scale of 32768, a spectrogram of one row and hop 1."""
 
+    stays_here, resumes = False, True
+
     def __init__(self, settings, min_seconds=0.0):
         self.settings, self.min_seconds = settings, min_seconds
 
@@ -76,7 +82,7 @@ class Waveform:
         return shape[1] if len(shape) == 2 and shape[0] == 1 else 0
 
 
-KINDS = {"logmel": LogMel, "waveform": Waveform}
+KINDS = {"logmel": LogMel, "waveform": Waveform, "music2vec": music2vec.Music2Vec}
 
 
 def build(settings, min_seconds=0.0):

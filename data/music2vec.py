@@ -10,7 +10,6 @@ Axes: S sample, W window, T frame, L hidden state (0 = what enters the first lay
 import functools
 import threading
 
-import numpy as np
 import torch
 
 import utils
@@ -25,6 +24,8 @@ class Music2Vec:
     The waveform is cut into windows of ``window_seconds``; windows of one length run together and the shorter
     rest runs on its own, so nothing is padded and no window sees another. Each frame counts the same.
     """
+
+    stays_here, resumes = True, True
 
     def __init__(self, settings, min_seconds=0.0):
         self.settings, self.min_seconds = settings, min_seconds
@@ -123,7 +124,7 @@ def _load(name, model, **options):
             raise utils.UserError(f"--model {model} is a {config.model_type} model; music2vec needs data2vec-audio")
         return getattr(_transformers(), name).from_pretrained(model, **options)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise utils.UserError(
             f"--model {model} is not a folder with a model in it, and cannot be fetched by that name ({reason}); "
             "without a network, download it elsewhere and give its folder"

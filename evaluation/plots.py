@@ -81,6 +81,32 @@ def learning_curves(path, rows, title="transfer"):
     _save(figure, path)
 
 
+def learning_curve(path, rows, title="learning curve"):
+    """Macro F1 and loss on training and validation tracks against the size of the training set, the gap shaded.
+
+    ``rows`` are the dicts of learning_curve.csv; points are means over the seeds, bars their standard deviation.
+    """
+    figure = _figure(8.8, 3.6, title)
+    sizes = np.unique(_column(rows, "train_size"))
+    for place, (name, label) in enumerate((("macro_f1", "macro F1"), ("loss", "loss (cross-entropy)"))):
+        axes = _axes(figure.add_subplot(1, 2, place + 1), label)
+        means = []
+        for split, colour, marker in (("train", MAIN, "o"), ("validation", SECOND, "s")):
+            value = _column(rows, f"{split}_{name}")
+            values = [value[_column(rows, "train_size") == size] for size in sizes]
+            means.append([part.mean() for part in values])
+            spread = [part.std(ddof=1) if len(part) > 1 else 0 for part in values]
+            named = "training" if split == "train" else split
+            axes.errorbar(sizes, means[-1], yerr=spread, fmt=f"{marker}-", color=colour, markersize=5,
+                          linewidth=1.8, elinewidth=1.2, capsize=3, label=named)  # fmt: skip
+        axes.fill_between(sizes, *means, color=PALE, alpha=0.35, linewidth=0, label="gap")
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.set_xlabel("training tracks")
+        axes.set_ylim(0, 1.02 if name == "macro_f1" else None)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
 def confusion(path, matrix, genres, title="confusion"):
     """Counts and row percentages of a (C, C) confusion matrix: row = true genre, column = predicted genre."""
     matrix = np.asarray(matrix)
@@ -145,6 +171,26 @@ def score_dots(path, names, series, title="scores"):
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", length=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def interval_bars(path, series, chance, title="accuracy"):
+    """A bar with its interval for each (name, share, (low, high)), first on top, and a line at ``chance``."""
+    names, shares, intervals = zip(*reversed(series), strict=True)
+    height, shares = np.arange(len(names)), np.array(shares)
+    errors = np.abs(np.array(intervals).T - shares)
+    figure = _figure(7, 0.42 * len(names) + 1.3, title)
+    axes = _axes(figure.add_subplot(), None, grid="x")
+    axes.barh(height, shares, height=0.62, color=PALE)
+    axes.errorbar(shares, height, xerr=errors, fmt="o", color=MAIN, markersize=5, elinewidth=1.4, capsize=3)
+    axes.axvline(chance, color=MUTED, linestyle="--", linewidth=1, label="chance")
+    for place, share in zip(height, shares, strict=True):
+        axes.text(0.004, place, f"{share:.1%}", va="center", color=INK, fontsize=8)
+    axes.set_yticks(height, names)
+    axes.set_xlim(0, min(1, 1.15 * np.max(intervals)))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.tick_params(axis="y", length=0)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     _save(figure, path)
 
 

@@ -36,6 +36,7 @@ PICTURES = (  # file, heading, what it shows
     ("per_genre.png", "Genres", "Precision, recall and F1 of each genre; the numbers stand in the table above."),
     ("reliability.png", "Reliability", "Accuracy against confidence; on the dashed line the two agree."),
     ("features.png", "Map of the features", "Test tracks in two dimensions, coloured by genre."),
+    ("learning_curve.png", "Learning curve", "Training and validation against the number of training tracks."),
     ("learning_curves.png", "Learning curves", "Loss and accuracy of the classifier over its epochs."),
 )
 SETTINGS = ("flags", "spectrogram", "normalisation", "versions")  # parts of configuration.json

@@ -73,6 +73,11 @@ def build(name, num_mels=None):
     return {"conv8": conv8, "conv8_dilated": lambda: conv8(dilation=2), "samplecnn": SampleCNN}[name]()
 
 
+def default_for(settings):
+    """The backbone for a dataset, where none is asked for."""
+    return "samplecnn" if settings.get("features") == "waveform" else "resnet18"
+
+
 def check_input(name, settings):
     """Raises :class:`utils.UserError` when backbone ``name`` does not understand such arrays."""
     made = settings.get("features", "logmel")

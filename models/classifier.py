@@ -7,7 +7,7 @@ from torch import nn
 import models
 import utils
 from models import backbones
-from models.heads import genre_head
+from models.heads import ChooseLayer, genre_head
 
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -53,11 +53,14 @@ def load(experiment, configuration, transfer, result, device):
     Raises :class:`utils.UserError` when a weight file is missing or does not fit.
     """
     weights = utils.load_weights(transfer / "transfer.pth", device)
-    if result["frozen"] and configuration["flags"]["method"]:
+    if "num_layers" in configuration["spectrogram"]:
+        backbone = ChooseLayer(result["layer"], configuration["spectrogram"]["num_layers"])
+    elif result["frozen"] and configuration["flags"]["method"]:
         backbone = models.load(experiment, configuration["flags"], device).encoder(result["layer"])
     else:
         backbone = backbones.build(result["backbone"], configuration["spectrogram"]["n_mels"])
-    head = genre_head(result["num_features"], len(result["genres"]), result["hidden"], result["dropout"])
+    options = {name: result[name] for name in ("hidden", "dropout", "batch_norm", "num_layers") if name in result}
+    head = genre_head(result["num_features"], len(result["genres"]), **options)
     network = Classifier(backbone, head)
     try:
         network.load_state_dict({**network.state_dict(), **weights})

@@ -41,7 +41,7 @@ def mlp(num_features, hidden, dim):
 
 
 class Standardise(nn.Module):
-    """(B, D) features → zero mean, unit deviation, measured once on training features."""
+    """(B, D) or (B, L, D) features → zero mean, unit deviation of each, measured once on training features."""
 
     def __init__(self, num_features):
         super().__init__()
@@ -56,13 +56,48 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.std
 
 
-def genre_head(num_features, num_genres, hidden=(), dropout=0.5):
+class ChooseLayer(nn.Module):
+    """Embeddings (B, L, D) → those of one layer (B, D), or, where ``layer`` is "all" of several, as they are."""
+
+    def __init__(self, layer, num_layers):
+        super().__init__()
+        only = 0 if num_layers == 1 else None
+        self.layer = only if layer == "all" else int(layer)
+
+    def forward(self, x):
+        return x if self.layer is None else x[:, self.layer]
+
+
+class MixLayers(nn.Module):
+    """(B, L, D) → (B, D): the weighted sum of the layers of SUPERB (Yang et al. 2021).
+
+    The weights, a softmax of one score for each layer, are learned with the head.
+    """
+
+    def __init__(self, num_layers):
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(num_layers))
+
+    def forward(self, x):
+        return torch.einsum("l,bld->bd", self.weights(), x)
+
+    def weights(self):
+        return self.scores.softmax(0)
+
+
+def genre_head(num_features, num_genres, hidden=(), dropout=0.5, batch_norm=True, num_layers=1):
     """Standardised features (B, D) → logits (B, C), through ``hidden`` layers with BatchNorm and dropout.
 
-    hidden=() is the linear probe; (1024, 512, 128) is the head of the original work.
+    hidden=() is the linear probe; (1024, 512, 128) is the head of the original work. ``dropout`` is one share for
+    all hidden layers, or one for each. With num_layers above 1 the features are (B, L, D), mixed by
+    :class:`MixLayers` after each layer is standardised.
     """
+    shares = dropout if isinstance(dropout, (list, tuple)) else [dropout] * len(hidden)
     layers, width = [Standardise(num_features)], num_features
-    for next_width in hidden:
-        layers += [nn.Linear(width, next_width), nn.BatchNorm1d(next_width), nn.ReLU(), nn.Dropout(dropout)]
+    if num_layers > 1:
+        layers = [Standardise((num_layers, num_features)), MixLayers(num_layers)]
+    for next_width, share in zip(hidden, shares, strict=True):
+        norm = [nn.BatchNorm1d(next_width)] if batch_norm else []
+        layers += [nn.Linear(width, next_width), *norm, nn.ReLU(), nn.Dropout(share)]
         width = next_width
     return nn.Sequential(*layers, nn.Linear(width, num_genres))

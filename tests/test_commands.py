@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import write_folder
 
+import models
 import predict
 import preprocessing
 import train_simsiam
@@ -20,6 +21,8 @@ import transfer
 import utils
 from data import audio
 from models import classifier
+from models.losses import negative_cosine_similarity
+from models.simsiam import SimSiam
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--backbone resnet18 --dim 32 --pred_dim 8 --batch_size 8 --device cpu"
@@ -155,6 +158,26 @@ def test_families_and_pairs_train(tiny_folder, tmp_path, run_script, flags):
     assert (Path(run_script(train_simsiam, command)) / "pre.pth").exists()
 
 
+class WithoutStopGradient(SimSiam):
+    """SimSiam sabotaged: both branches get the gradient, and the cheapest answer is the same for every track."""
+
+    def forward(self, x1, x2):
+        z1, z2 = (self.projector(self.backbone(x)) for x in (x1, x2))
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        loss = negative_cosine_similarity(p1, z2) / 2 + negative_cosine_similarity(p2, z1) / 2
+        return loss, z1.detach()
+
+
+@pytest.mark.parametrize(("method", "warns"), [(SimSiam, False), (WithoutStopGradient, True)])
+def test_collapse_is_called_by_its_name(tiny_folder, tmp_path, monkeypatch, capsys, method, warns):
+    monkeypatch.setitem(models.METHODS, "simsiam", method)
+    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 9 --knn_every 0 --lr 2"
+    more = f"--backbone resnet18 --dim 64 --pred_dim 16 --batch_size 12 --device cpu --tensorboard {command}"
+    train_simsiam.main(train_simsiam.get_args_parser().parse_args(more.split()))
+    assert ("WARNING: the representation is collapsing" in capsys.readouterr().out) == warns
+    assert list(tmp_path.glob("exp/*/tensorboard/events*"))
+
+
 # ------------------------------------------------------------------ transfer and predict
 
 
@@ -216,8 +239,20 @@ def test_more_ways_to_transfer(pretrained, run_script):
         result = json.loads(Path(file).read_text())
         expected = {"--train_split validation": 6, "--label_fraction 0.5 --num_seeds 2": 12}.get(more, 24)
         assert result["n_train"] == expected
-        assert np.load(Path(file).parent / "features.npy").shape == (6, result["num_features"])
+        check_features(Path(file).parent, result)
     assert result["accuracy"] == 1  # the bands of the tiny genres differ
+
+
+def check_features(transfer, result):
+    """What --save_features wrote: all 36 tracks, split after split, with the names of the test tracks at the end."""
+    assert np.load(transfer / "features.npy").shape == (36, result["num_features"])
+    tracks = list(csv.DictReader((transfer / "tracks.csv").open()))
+    labels = np.load(transfer / "labels.npy")
+    assert [result["genres"][label] for label in labels] == [track["genre_top"] for track in tracks]
+    assert (transfer / "track_ids.txt").read_text().split() == [track["track_id"] for track in tracks]
+    tested = [row["track_id"] for row in csv.DictReader((transfer / "predictions.csv").open())]
+    assert [track["track_id"] for track in tracks if track["split"] == "test"] == tested
+    assert len(np.unique(np.load(transfer / "features.npy"), axis=0)) > 30
 
 
 def test_transfer_without_an_experiment(tiny_folder, tmp_path, run_script):

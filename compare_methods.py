@@ -1,0 +1,158 @@
+"""Which method learns most? Every one of them at equal epochs, judged by a linear probe, in one table.
+
+    python compare_methods.py --datasets fma_small --num_epochs 50
+    python compare_methods.py --datasets fma_small,gtzan --methods simsiam,byol --train_flags "--batch_size 128"
+
+Beside the pre-trained networks stand what they have to beat: mean and deviation of the mel bands, a network of random
+weights, and the same network trained with labels from scratch. Each is tested once on the test tracks; the interval
+is the 95 % bootstrap interval over those tracks. Writes <out>/methods.md, <out>/methods_<dataset>.png and the
+experiments under <out>/<dataset>/<method>/. It can be stopped and run again: what is finished is kept, and a
+pre-training goes on.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import models
+import utils
+from evaluation import plots
+from models import backbones
+
+BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
+    "stats": ["--protocol", "linear", "--baseline", "stats"],
+    "random": ["--protocol", "linear", "--baseline", "random"],
+    "scratch": ["--protocol", "scratch"],
+}
+ORDER = ("stats", "random", "autoencoder", "simclr", "byol", "simsiam", "scratch")
+NAMES = {"stats": "mean and deviation of each band", "random": "random weights", "scratch": "supervised from scratch"}
+KEPT = ("num_epochs", "backbone", "seed", "train_flags", "transfer_flags", "own")  # one --out, one choice of these
+HEADINGS = ("method", "network", "accuracy % [95 %]", "macro-F1", "ROC-AUC", "top-5 %", "kNN %", "minutes")
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--datasets", default="fma_small", help="comma list of spectrogram folders")
+    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--methods", default=",".join(ORDER), help="comma list of what to compare")
+    parser.add_argument("--num_epochs", type=int, default=50, help="of every pre-training, and of scratch")
+    parser.add_argument("--backbone", default="resnet18", help="of all but the autoencoder, which has conv8")
+    parser.add_argument("--train_flags", default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"')
+    parser.add_argument("--transfer_flags", default="", help="more flags for transfer.py, as one text")
+    parser.add_argument(
+        "--own", nargs=2, action="append", default=[], metavar=("METHOD", "FLAGS"),
+        help='more flags for the pre-training of one method: --own simclr "--temperature 0.2"',
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of every run")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--out", default="exp/methods", help="folder of the table, the picture and the experiments")
+    return parser
+
+
+def main(args):
+    names, datasets, out = args.methods.split(","), args.datasets.split(","), Path(args.out)
+    unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
+    if unknown:
+        raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
+    keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+    table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
+    for dataset, rows in table.items():
+        series = [(row["method"], row["accuracy"], row["accuracy_ci95"]) for row in rows]
+        title = f"{dataset}: accuracy on {rows[0]['n_test']} test tracks, 95 % intervals"
+        plots.interval_bars(out / f"methods_{dataset}.png", series, 1 / len(rows[0]["genres"]), title=title)
+    with utils.atomic_path(out / "methods.md") as temporary:
+        parts = [markdown(dataset, rows, args) for dataset, rows in table.items()]
+        temporary.write_text("\n".join(parts), encoding="utf-8")
+    print((out / "methods.md").read_text())
+    print(out / "methods.md")
+
+
+def keep_settings(path, settings):
+    """Finished runs are kept, so that another choice needs another folder. Raises :class:`utils.UserError`."""
+    there = utils.read_json(path) if path.exists() else settings
+    differing = [f"{name} {there[name]} → {settings[name]}" for name in settings if there[name] != settings[name]]
+    if differing:
+        changes = ", ".join(differing)
+        raise utils.UserError(f"{path.parent} holds runs with other flags ({changes}): choose another --out")
+    utils.write_json(path, settings)
+
+
+def run(name, dataset, exp_dir, args):
+    """The result.json of one method on one dataset, with a few things more; what is finished is not run again."""
+    common = ["--dataset", dataset, "--data_dir", args.data_dir, "--exp_dir", exp_dir]
+    common += ["--device", args.device, "--seed", args.seed]
+    finished = sorted(exp_dir.glob("*/*/result.json"))
+    if not finished:
+        if name in BASELINES:
+            flags = [*BASELINES[name], "--backbone", args.backbone, "--num_epochs", args.num_epochs]
+        else:
+            flags = ["--exp_path", pretrain(name, common, exp_dir, args), "--protocol", "linear"]
+        finished = [Path(call("transfer.py", *common, *flags, *shlex.split(args.transfer_flags)))]
+    result, log = utils.read_json(finished[0]), finished[0].parents[1] / "train_log.csv"
+    log = pd.read_csv(log) if log.exists() else pd.DataFrame({"knn_accuracy": [], "seconds": []})
+    knn = log["knn_accuracy"].dropna().tolist()
+    return {
+        **result,
+        "method": NAMES.get(name, name),
+        "knn": knn[-1] if knn else None,
+        "minutes": (log["seconds"].sum() + result["seconds"]) / 60,
+    }
+
+
+def pretrain(name, common, exp_dir, args):
+    """The experiment of a method, which is begun, gone on with, or there already."""
+    for log in sorted(exp_dir.glob("*/train_log.csv")):
+        if len(pd.read_csv(log)) == args.num_epochs:
+            return log.parent
+        folders = ["--data_dir", args.data_dir, "--exp_dir", exp_dir, "--device", args.device]
+        return call("train_simsiam.py", "--resume", log.parent.name, *folders)
+    flags = ["--method", name, "--num_epochs", args.num_epochs, *shlex.split(args.train_flags)]
+    if models.METHODS[name].default_backbone in backbones.RESNETS:
+        flags += ["--backbone", args.backbone]
+    for method, more in args.own:
+        flags += shlex.split(more) if method == name else []
+    return call("train_simsiam.py", *common, *flags)
+
+
+def call(script, *flags):
+    """Run another script, let its output be seen, and return its last line. Raises :class:`utils.UserError`."""
+    command = [sys.executable, str(Path(__file__).parent / script), *map(str, flags)]
+    print(shlex.join(command[1:]), flush=True)
+    lines = [""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            print("   ", line, end="", flush=True)
+            lines.append(line.strip())
+    if process.returncode:
+        raise utils.UserError(f"{script} failed: see above; run again to go on from there")
+    return lines[-1]
+
+
+def markdown(dataset, rows, args):
+    lines = [f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} test tracks", ""]
+    lines += [f"| {' | '.join(HEADINGS)} |", f"|---|---|{'---:|' * (len(HEADINGS) - 2)}"]
+    for row in rows:
+        low, high = row["accuracy_ci95"]
+        cells = (
+            row["method"],
+            row["backbone"],
+            f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+            number(row["macro_f1"], 3),
+            number(row["roc_auc"], 3),
+            number(row["top5_accuracy"], 1, 100),
+            number(row["knn"], 1, 100),
+            number(row["minutes"], 1),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def number(value, digits, times=1):
+    return "–" if value is None else f"{times * value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

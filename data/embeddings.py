@@ -1,0 +1,178 @@
+"""Embeddings: arrays (L, D) that some network made of a track; adopting other people's, and reading a folder of them.
+
+spectrogram.json of an embedding folder has num_layers (L, 1 where there is only one vector) and num_features (D) in
+place of the spectrogram's settings, and ``frames`` in tracks.csv is D, the columns of the array.
+
+Axes: N tracks, L layer (hidden state), D feature dimension.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import utils
+from data import audio, collection
+
+FORMS = """\
+These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
+<source>/<genre>/<track_id>.npy; one .npz with the arrays embeddings (N, D) or (N, L, D), track_id, genre_top and, if
+it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
+transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
+INDEX = ("track_id", "genre_top", "split")
+
+
+class Adopted:
+    """The extractor that takes each track's vectors as they are: path → (L, D) float32.
+
+    ``vectors`` maps a track's ``source`` to its array, or is None where ``source`` is itself an .npy file.
+    """
+
+    stays_here, resumes = True, False
+
+    def __init__(self, source, shape, vectors=None):
+        num_layers, num_features = (1, *shape)[-2:]
+        self.vectors = vectors
+        self.settings = {
+            "features": "embeddings",
+            "source": str(source),
+            "num_layers": num_layers,
+            "num_features": num_features,
+            "dtype": "float32",
+        }
+
+    def __call__(self, path):
+        array = np.atleast_2d(read_vectors(path) if self.vectors is None else self.vectors[path])
+        if not self.frames(array.shape):
+            raise audio.AudioError(f"has the shape {array.shape}, not {self._shape()} as the first track")
+        if not np.isfinite(array).all():
+            raise audio.AudioError("holds values that are not finite numbers")
+        return array.astype(np.float32)
+
+    def frames(self, shape):
+        return shape[1] if shape == self._shape() else 0
+
+    def _shape(self):
+        return self.settings["num_layers"], self.settings["num_features"]
+
+
+def adopt(source, splits_csv=None):
+    """(extractor, list of :class:`data.collection.Track`) of vectors that lie at ``source`` in one of ``FORMS``.
+
+    Raises :class:`utils.UserError`.
+    """
+    source = Path(source)
+    exported = (source / "features.npy").is_file() and (source / "tracks.csv").is_file()
+    if source.is_dir() and not exported:
+        tracks = collection.find_tracks(source, splits_csv, suffixes=(".npy",))
+        return Adopted(source, first_shape(tracks)), tracks
+    read = read_exported if exported else {".npz": read_npz, ".csv": read_csv}.get(source.suffix.lower())
+    if not read or not source.exists():
+        raise utils.UserError(f"--source {source} is neither a folder nor an .npz or .csv file of embeddings")
+    index, array = read(source)
+    if array.ndim not in (2, 3) or len(array) != len(index) or not array.size:
+        raise utils.UserError(f"{source} has embeddings of shape {array.shape} for {len(index)} tracks")
+    tracks = tracks_of(index, source, splits_csv)
+    vectors = dict(zip((track.source for track in tracks), array, strict=True))
+    return Adopted(source, array.shape[1:], vectors), tracks
+
+
+def first_shape(tracks):
+    """The shape of the first readable array. Raises :class:`utils.UserError` when there is none."""
+    for track in tracks:
+        try:
+            return read_vectors(track.source).shape
+        except audio.AudioError:
+            continue
+    raise utils.UserError(f"not one of {len(tracks)} .npy files is an array (D,) or (L, D), such as {track.source}")
+
+
+def read_vectors(path):
+    """One .npy of shape (D,) or (L, D). Raises :class:`data.audio.AudioError`."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise audio.AudioError("not an array that can be read") from None
+    if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "fiu":
+        raise audio.AudioError(f"an array of {array.dtype} of shape {array.shape}, not of numbers (D,) or (L, D)")
+    return array
+
+
+def read_npz(path):
+    """(index with text columns, embeddings (N, D) or (N, L, D)). Raises :class:`utils.UserError`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = pd.DataFrame({name: arrays[name].astype(str) for name in INDEX if name in arrays})
+            return _checked(index, path), arrays["embeddings"].astype(np.float32)
+    except (OSError, ValueError, KeyError, EOFError):
+        raise utils.UserError(f"{path} needs the arrays embeddings, track_id, genre_top, none of objects") from None
+
+
+def read_csv(path):
+    """(index with text columns, embeddings (N, D)). Raises :class:`utils.UserError`."""
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(INDEX, str), keep_default_na=False)
+        numbers = table.drop(columns=[name for name in INDEX if name in table])
+        return _checked(table, path), numbers.to_numpy(np.float32)
+    except (ValueError, KeyError, pd.errors.ParserError):
+        raise utils.UserError(f"{path} needs the columns track_id and genre_top, and else only numbers") from None
+
+
+def read_exported(folder):
+    """(index with text columns, embeddings (N, D)) of ``transfer.py --save_features``."""
+    try:
+        index = pd.read_csv(folder / "tracks.csv", dtype=str, keep_default_na=False)
+        return _checked(index, folder / "tracks.csv"), np.load(folder / "features.npy", allow_pickle=False)
+    except (ValueError, KeyError, EOFError):
+        raise utils.UserError(f"{folder} is not what transfer.py --save_features writes: run that again") from None
+
+
+def _checked(index, path):
+    twice = index["track_id"][index["track_id"].duplicated()]
+    if len(twice):
+        raise utils.UserError(f"{path} has the track_id {twice.iloc[0]} more than once")
+    return index[["track_id", "genre_top", *(["split"] if "split" in index else [])]]
+
+
+def tracks_of(index, source, splits_csv=None):
+    """Tracks of an index table; splits come from ``splits_csv``, or its column split, or are drawn."""
+    ids, genres = index["track_id"].tolist(), index["genre_top"].tolist()
+    if splits_csv:
+        splits = collection.read_splits(splits_csv, ids)
+    elif "split" in index:
+        splits = index["split"].tolist()
+    else:
+        splits = collection.stratified_splits(genres)
+    return [
+        collection.Track(track_id, source / track_id, collection.array_path(genre, track_id), genre, split)
+        for track_id, genre, split in zip(ids, genres, splits, strict=True)
+    ]
+
+
+# ------------------------------------------------------------------ reading a folder
+
+
+class Vectors:
+    """The embeddings of some rows of an embedding folder: ``array`` (N, L, D) float32, on the device."""
+
+    def __init__(self, folder, rows, device):
+        self.rows = rows
+        shape = folder.settings["num_layers"], folder.settings["num_features"]
+        array = np.empty((len(rows), *shape), dtype=np.float32)
+        for number, path in enumerate(rows["path"]):
+            array[number] = self._read(folder.path / path, shape)
+        self.array = torch.from_numpy(array).to(device)
+
+    def __len__(self):
+        return len(self.rows)
+
+    @staticmethod
+    def _read(path, shape):
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
+        if array.shape != shape:
+            raise utils.UserError(f"{path} has shape {array.shape}, spectrogram.json says {shape}: make it again")
+        return array

@@ -1,0 +1,68 @@
+"""The Spotify Tracks Dataset: a CSV of tracks and genres, and the user's own audio previews.
+
+Real file: dataset.csv of "Spotify Tracks Dataset" on Kaggle, 114 genres of 1,000 rows; it comes without audio.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+import utils
+from data import collection
+
+COLUMNS = ["track_id", "track_genre"]
+
+
+def read_metadata(path):
+    """Each track and genre once: a table with the text columns track_id and track_genre, in the file's order.
+
+    Raises :class:`utils.UserError` when the file is missing or has no such columns.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, usecols=COLUMNS)[COLUMNS]
+    except FileNotFoundError:
+        raise utils.UserError(f"--metadata {path} does not exist") from None
+    except (ValueError, pd.errors.ParserError):
+        raise utils.UserError(f"--metadata {path} needs the columns {','.join(COLUMNS)}") from None
+    return table.dropna().drop_duplicates(ignore_index=True)
+
+
+def choose_genres(table, genres=None, num_genres=None):
+    """Names in alphabetical order: those in ``genres``, or the first ``num_genres``, or all.
+
+    Raises :class:`utils.UserError` for a genre that the table does not have.
+    """
+    there = sorted(set(table["track_genre"]))
+    if genres:
+        unknown = sorted(set(genres) - set(there))
+        if unknown:
+            raise utils.UserError(f"--genres {', '.join(unknown)} is not in the metadata; it has: {', '.join(there)}")
+        return sorted(set(genres))
+    if num_genres and not 2 <= num_genres <= len(there):
+        raise utils.UserError(f"--num_genres {num_genres} must be between 2 and the {len(there)} of the metadata")
+    return there[:num_genres]
+
+
+def find_tracks(source, metadata, genres=None, num_genres=None, splits_csv=None):
+    """(list of :class:`data.collection.Track`, how many tracks stand under several of the genres).
+
+    Those have no single right answer and are left out. The audio of a track is ``source/<track_id>.mp3``, there or
+    not, so that the splits do not depend on what has been downloaded so far.
+    Raises :class:`utils.UserError`.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise utils.UserError(f"--source {source} is not a folder")
+    table = read_metadata(metadata)
+    table = table[table["track_genre"].isin(choose_genres(table, genres, num_genres))]
+    several = table["track_id"].duplicated(keep=False)
+    rows = table[~several].sort_values("track_id")
+    if rows.empty:
+        raise utils.UserError(f"--metadata {metadata} has no track that stands under one genre only")
+    ids, names = rows["track_id"].tolist(), rows["track_genre"].tolist()
+    splits = collection.read_splits(splits_csv, ids) if splits_csv else collection.stratified_splits(names)
+    tracks = [
+        collection.Track(track_id, source / f"{track_id}.mp3", collection.array_path(genre, track_id), genre, split)
+        for track_id, genre, split in zip(ids, names, splits, strict=True)
+    ]
+    return tracks, table.loc[several, "track_id"].nunique()

@@ -1,0 +1,77 @@
+"""compare_methods.py on the tiny folder: its table, and that what is finished or begun is not done again."""
+
+import re
+import shutil
+
+import pytest
+
+import compare_methods
+import train_simsiam
+import transfer
+import utils
+
+SCRIPTS = {"train_simsiam.py": train_simsiam, "transfer.py": transfer}
+
+
+@pytest.fixture
+def calls(monkeypatch, run_script):
+    """The scripts run in this process; the list of those that ran."""
+    ran = []
+
+    def call(script, *flags):
+        ran.append(f"{script} {' '.join(map(str, flags))}")
+        return run_script(SCRIPTS[script], " ".join(map(str, flags)))
+
+    monkeypatch.setattr(compare_methods, "call", call)
+    return ran
+
+
+def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
+    command = f"--datasets tiny --data_dir {tiny_folder} --out {tmp_path}/out --num_epochs 1 --backbone conv8 "
+    command += "--device cpu --methods stats,random,autoencoder,simclr,scratch"
+    args = compare_methods.get_args_parser().parse_args(
+        [*command.split(), "--train_flags", "--batch_size 8", "--transfer_flags", "--batch_size 8 --num_crops 1",
+         "--own", "simclr", "--temperature 0.2 --dim 16"]
+    )  # fmt: skip
+    compare_methods.main(args)
+    text = (tmp_path / "out" / "methods.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [row[0].strip("| ") for row in rows] == [
+        "mean and deviation of each band", "random weights", "autoencoder", "simclr", "supervised from scratch",
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", row[2]) for row in rows)
+    assert (tmp_path / "out" / "methods_tiny.png").stat().st_size > 5000
+    assert len(calls) == 7
+    flags = utils.read_json(next((tmp_path / "out/tiny/simclr").glob("*/configuration.json")))["flags"]
+    assert (flags["temperature"], flags["dim"], flags["batch_size"]) == (0.2, 16, 8)
+
+    calls.clear()
+    compare_methods.main(args)
+    assert not calls
+    shutil.rmtree(next((tmp_path / "out/tiny/autoencoder").glob("*/tiny_linear")))
+    (begun,) = (tmp_path / "out/tiny/simclr").iterdir()
+    shutil.rmtree(begun / "tiny_linear")
+    log = (begun / "train_log.csv").read_text()
+    (begun / "train_log.csv").write_text(log.splitlines()[0] + "\n")  # as if it had been stopped
+    compare_methods.main(args)
+    assert [call.split()[0] for call in calls] == ["transfer.py", "train_simsiam.py", "transfer.py"]
+    assert f"--resume {begun.name}" in calls[1]
+    args.num_epochs = 2
+    with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
+        compare_methods.main(args)
+
+
+def test_unknown_methods_are_named(tmp_path):
+    args = compare_methods.get_args_parser().parse_args(["--methods", "simsiam,magic", "--out", str(tmp_path)])
+    with pytest.raises(utils.UserError, match="no method magic"):
+        compare_methods.main(args)
+
+
+def test_scripts_are_called_and_their_failure_stops_the_comparison(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(compare_methods, "__file__", str(tmp_path / "compare_methods.py"))
+    (tmp_path / "good.py").write_text("import sys; print('first'); print(sys.argv[1])")
+    (tmp_path / "bad.py").write_text("raise SystemExit(2)")
+    assert compare_methods.call("good.py", tmp_path / "made") == str(tmp_path / "made")
+    assert "first" in capfd.readouterr().out
+    with pytest.raises(utils.UserError, match=r"bad\.py failed"):
+        compare_methods.call("bad.py")
