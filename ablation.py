@@ -54,7 +54,7 @@ def main(args):
     rows = read_rows(out / "ablation.csv")
     todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
     for name, seed in utils.progress(todo, desc="runs"):
-        rows[name, seed] = run(name, conditions[name], seed, args)
+        rows[name, seed] = run(conditions[name], seed, args)
         utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
     table = summarise(rows, names)
     write_table(out / "ablation.md", table)
@@ -85,7 +85,7 @@ def read_rows(path):
     return {(row.aug, row.seed): (row.knn_accuracy, row.linear_accuracy, row.experiment) for row in rows}
 
 
-def run(name, aug, seed, args):
+def run(aug, seed, args):
     """Pre-train and judge one condition: (kNN accuracy, linear accuracy, experiment)."""
     common = ["--dataset", args.dataset, "--data_dir", args.data_dir, "--exp_dir", args.exp_dir, "--seed", seed]
     common += ["--device", args.device, *optional("--crop_seconds", args.crop_seconds)]

@@ -30,7 +30,6 @@ import torch
 import utils
 from data import arena, audio, check, collection, dataset, embeddings, features, fma, spotify
 
-TRACKS_COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
 FAILED_COLUMNS = ["track_id", "path", "reason"]
 
 
@@ -321,7 +320,7 @@ def write_index(folder, tracks, done, failed):
     ])  # fmt: skip
     if not rows:
         raise utils.UserError(f"not one of {len(tracks)} tracks could be converted; see {folder / 'failed.csv'}")
-    utils.write_csv(folder / "tracks.csv", TRACKS_COLUMNS, rows)
+    utils.write_csv(folder / "tracks.csv", dataset.COLUMNS, rows)
 
 
 def report(tracks, done, failed, folder):

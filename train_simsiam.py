@@ -128,7 +128,7 @@ def main(args):
         log = []
     else:
         log = load_checkpoint(experiment, method, optimiser, device)
-    knn = KNNMonitor(folder, train, normalise, num_frames, args.batch_size, device) if args.knn_every else None
+    knn = KNNMonitor(folder, normalise, num_frames, args.batch_size, device) if args.knn_every else None
     print(f"{experiment}: {args.method} {args.backbone}, {len(train)} tracks of {args.dataset}, on {device}")
 
     # -------- train
@@ -228,7 +228,7 @@ def set_learning_rate(optimiser, step, num_steps, warmup_steps):
 class KNNMonitor:
     """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?"""
 
-    def __init__(self, folder, train, normalise, num_frames, batch_size, device):
+    def __init__(self, folder, normalise, num_frames, batch_size, device):
         rows = thin(folder.split("training"), KNN_TRACKS)
         genres = sorted(set(rows["genre_top"]))
         known = thin(folder.split("validation").query("genre_top in @genres").reset_index(drop=True), KNN_TRACKS)
@@ -287,7 +287,7 @@ def check_finite(loss, epoch):
 
 def write_configuration(experiment, args, folder, normalise):
     """Everything that another script, or a reader, needs to know about this experiment."""
-    flags = {name: value for name, value in vars(args).items() if name not in ("resume",)}
+    flags = {name: value for name, value in vars(args).items() if name != "resume"}
     utils.write_json(experiment / "configuration.json", {
         "flags": flags,
         "spectrogram": folder.settings,

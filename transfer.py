@@ -453,8 +453,9 @@ def train_whole(task, network, args, layer_decay, frozen=()):
 
     groups = layer_wise(network, args.lr or DEFAULT_LR[args.protocol], layer_decay)
     log, chosen = fit(network, groups, batches, judge, task.labels[1], len(labelled), args, frozen)
-    run = Run(network, task.extract(network, task.test), log, chosen, len(labelled), LINEAR)
-    run.features = task.extract(network.backbone, task.test).mean(1)
+    test = task.extract(network.backbone, task.test)
+    run = Run(network, apply(network.head, test), log, chosen, len(labelled), LINEAR)
+    run.features = test.mean(1)
     return run
 
 

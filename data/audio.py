@@ -4,6 +4,7 @@ Axes: S sample, F mel band (row 0 = lowest), T frame.
 """
 
 import functools
+import shutil
 import warnings
 from pathlib import Path
 
@@ -92,8 +93,6 @@ def _read_with_ffmpeg(path, sample_rate):
 @functools.cache
 def ffmpeg_binary():
     """The ffmpeg on PATH, or the one that the imageio-ffmpeg wheel brings."""
-    import shutil
-
     return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
 
 

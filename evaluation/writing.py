@@ -17,7 +17,6 @@ OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 FROZEN = ("linear", "mlp")  # protocols that train a head only
 
 
-
 def write_results(experiment, configuration, task, runs, curve, args, seconds):
     """Everything of contract 2 for this transfer; numbers and pictures are the first seed's. Returns the folder.
 
@@ -26,8 +25,9 @@ def write_results(experiment, configuration, task, runs, curve, args, seconds):
     run, truth = runs[0], task.labels[2].cpu().numpy()
     result = describe(run, runs, task, truth, configuration, args, seconds)
     transfer = new_transfer(experiment, f"{task.folder.dataset}_{args.protocol}")
-    write_predictions(transfer, run, truth, task)
-    write_pictures(transfer, result, run, truth, task, title=f"{experiment.name}: {transfer.name}")
+    matrix = metrics.confusion_matrix(run.probabilities.argmax(1), truth, len(task.genres))
+    write_predictions(transfer, run, truth, matrix, task)
+    write_pictures(transfer, result, run, truth, matrix, task, title=f"{experiment.name}: {transfer.name}")
     if curve:
         write_learning_curve(transfer, curve, title=f"{experiment.name}: {transfer.name}")
     if args.save_features:
@@ -91,21 +91,19 @@ def new_transfer(experiment, name):
         return folder
 
 
-def write_predictions(transfer, run, truth, task):
+def write_predictions(transfer, run, truth, matrix, task):
     rows = [
         [track_id, task.genres[true], task.genres[row.argmax()], *(f"{p:.6f}" for p in row)]
         for track_id, true, row in zip(task.test.rows["track_id"], truth, run.probabilities, strict=True)
     ]
     utils.write_csv(transfer / "predictions.csv", ["track_id", "truth", "prediction", *task.genres], rows)
-    matrix = metrics.confusion_matrix(run.probabilities.argmax(1), truth, len(task.genres))
     rows = [[genre, *counts] for genre, counts in zip(task.genres, matrix.tolist(), strict=True)]
     utils.write_csv(transfer / "confusion.csv", ["truth \\ prediction", *task.genres], rows)
     if run.log:
         utils.write_csv(transfer / "transfer_log.csv", LOG_COLUMNS, [row.values() for row in run.log])
 
 
-def write_pictures(transfer, result, run, truth, task, title):
-    matrix = metrics.confusion_matrix(run.probabilities.argmax(1), truth, len(task.genres))
+def write_pictures(transfer, result, run, truth, matrix, task, title):
     plots.confusion(transfer / "confusion.png", matrix, task.genres, title=title)
     plots.per_genre(transfer / "per_genre.png", result["per_genre"], title=title)
     plots.reliability(transfer / "reliability.png", run.probabilities, truth, title=title)
