@@ -8,9 +8,7 @@ kNN and linear-probe accuracy on the validation split; the test split is not tou
 ablation.md and ablation.png. It can be stopped and run again: finished runs are kept.
 """
 
-import json
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +18,8 @@ import utils
 from evaluation import plots, statistics
 
 COLUMNS = ["aug", "seed", "knn_accuracy", "linear_accuracy", "experiment"]
+
+KEPT = ("dataset", "backbone", "num_epochs", "train_flags", "transfer_flags")  # one --out, one choice of these
 
 
 def get_args_parser():
@@ -33,10 +33,10 @@ def get_args_parser():
     parser.add_argument("--backbone", default="resnet18", help="network")
     parser.add_argument("--num_epochs", type=int, default=20, help="of each pre-training")
     parser.add_argument("--num_seeds", type=int, default=2, help="runs of each condition")
-    parser.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
-    parser.add_argument("--num_tracks", type=int, help="training tracks of the pre-training (default: all)")
-    parser.add_argument("--crop_seconds", type=float, help="length of a view")
-    parser.add_argument("--num_crops", type=int, default=3, help="crops of a track for the linear probe")
+    parser.add_argument(
+        "--train_flags", default="", help='more flags for train_simsiam.py: "--method byol --lam 0.6"'
+    )
+    parser.add_argument("--transfer_flags", default="--num_crops 3", help="more flags for transfer.py, as one text")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser
 
@@ -51,6 +51,7 @@ def main(args):
     if unknown:
         raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
     out = Path(args.out)
+    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "ablation.csv")
     todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
     for name, seed in utils.progress(todo, desc="runs"):
@@ -88,30 +89,15 @@ def read_rows(path):
 def run(aug, seed, args):
     """Pre-train and judge one condition: (kNN accuracy, linear accuracy, experiment)."""
     common = ["--dataset", args.dataset, "--data_dir", args.data_dir, "--exp_dir", args.exp_dir, "--seed", seed]
-    common += ["--device", args.device, *optional("--crop_seconds", args.crop_seconds)]
+    common += ["--device", args.device]
     train = ["--aug", aug, "--backbone", args.backbone, "--num_epochs", args.num_epochs]
-    train += ["--knn_every", args.num_epochs, "--batch_size", args.batch_size]
-    train += optional("--num_tracks", args.num_tracks)
-    experiment = Path(call("train_simsiam.py", *common, *train))
+    train += ["--knn_every", args.num_epochs, *shlex.split(args.train_flags)]
+    experiment = Path(utils.call("train_simsiam.py", *common, *train))
     judge = ["--exp_path", experiment, "--protocol", "linear", "--test_split", "validation"]
-    judge += ["--num_crops", args.num_crops]
-    result = json.loads(Path(call("transfer.py", *common, *judge)).read_text())
+    result = utils.read_json(utils.call("transfer.py", *common, *judge, *shlex.split(args.transfer_flags)))
     log = pd.read_csv(experiment / "train_log.csv")
     (experiment / "checkpoint.pth").unlink()  # the run is finished, and there will be many
     return round(float(log["knn_accuracy"].iloc[-1]), 4), round(result["accuracy"], 4), str(experiment)
-
-
-def optional(flag, value):
-    return [] if value is None else [flag, value]
-
-
-def call(script, *flags):
-    """Run another script and return its last line. Raises :class:`utils.UserError` with its error."""
-    command = [sys.executable, str(Path(__file__).parent / script), *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise utils.UserError(f"{script} failed: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout.strip().splitlines()[-1]
 
 
 def summarise(rows, names):

@@ -11,8 +11,6 @@ pre-training goes on.
 """
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -57,7 +55,7 @@ def main(args):
     unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
     if unknown:
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
-    keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
     for dataset, rows in table.items():
         series = [(row["method"], row["accuracy"], row["accuracy_ci95"]) for row in rows]
@@ -70,16 +68,6 @@ def main(args):
     print(out / "methods.md")
 
 
-def keep_settings(path, settings):
-    """Finished runs are kept, so that another choice needs another folder. Raises :class:`utils.UserError`."""
-    there = utils.read_json(path) if path.exists() else settings
-    differing = [f"{name} {there[name]} → {settings[name]}" for name in settings if there[name] != settings[name]]
-    if differing:
-        changes = ", ".join(differing)
-        raise utils.UserError(f"{path.parent} holds runs with other flags ({changes}): choose another --out")
-    utils.write_json(path, settings)
-
-
 def run(name, dataset, exp_dir, args):
     """The result.json of one method on one dataset, with a few things more; what is finished is not run again."""
     common = ["--dataset", dataset, "--data_dir", args.data_dir, "--exp_dir", exp_dir]
@@ -90,7 +78,7 @@ def run(name, dataset, exp_dir, args):
             flags = [*BASELINES[name], "--backbone", args.backbone, "--num_epochs", args.num_epochs]
         else:
             flags = ["--exp_path", pretrain(name, common, exp_dir, args), "--protocol", "linear"]
-        finished = [Path(call("transfer.py", *common, *flags, *shlex.split(args.transfer_flags)))]
+        finished = [Path(utils.call("transfer.py", *common, *flags, *shlex.split(args.transfer_flags), show=True))]
     result, log = utils.read_json(finished[0]), finished[0].parents[1] / "train_log.csv"
     log = pd.read_csv(log) if log.exists() else pd.DataFrame({"knn_accuracy": [], "seconds": []})
     knn = log["knn_accuracy"].dropna().tolist()
@@ -108,27 +96,13 @@ def pretrain(name, common, exp_dir, args):
         if len(pd.read_csv(log)) == args.num_epochs:
             return log.parent
         folders = ["--data_dir", args.data_dir, "--exp_dir", exp_dir, "--device", args.device]
-        return call("train_simsiam.py", "--resume", log.parent.name, *folders)
+        return utils.call("train_simsiam.py", "--resume", log.parent.name, *folders, show=True)
     flags = ["--method", name, "--num_epochs", args.num_epochs, *shlex.split(args.train_flags)]
     if models.METHODS[name].default_backbone in backbones.RESNETS:
         flags += ["--backbone", args.backbone]
     for method, more in args.own:
         flags += shlex.split(more) if method == name else []
-    return call("train_simsiam.py", *common, *flags)
-
-
-def call(script, *flags):
-    """Run another script, let its output be seen, and return its last line. Raises :class:`utils.UserError`."""
-    command = [sys.executable, str(Path(__file__).parent / script), *map(str, flags)]
-    print(shlex.join(command[1:]), flush=True)
-    lines = [""]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            print("   ", line, end="", flush=True)
-            lines.append(line.strip())
-    if process.returncode:
-        raise utils.UserError(f"{script} failed: see above; run again to go on from there")
-    return lines[-1]
+    return utils.call("train_simsiam.py", *common, *flags, show=True)
 
 
 def markdown(dataset, rows, args):

@@ -86,6 +86,10 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    group.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16; on a CPU with AMX it is twice as fast for ResNets (default: on a GPU only)",
+    )  # fmt: skip
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--knn_every", type=int, default=5, help="epochs between kNN measurements, 0 for none")
     group.add_argument("--tensorboard", action="store_true", help="also write the log for TensorBoard")
@@ -128,7 +132,7 @@ def main(args):
         log = []
     else:
         log = load_checkpoint(experiment, method, optimiser, device)
-    knn = KNNMonitor(folder, normalise, num_frames, args.batch_size, device) if args.knn_every else None
+    knn = KNNMonitor(folder, normalise, num_frames, args, device) if args.knn_every else None
     print(f"{experiment}: {args.method} {args.backbone}, {len(train)} tracks of {args.dataset}, on {device}")
 
     # -------- train
@@ -161,7 +165,7 @@ def train_one_epoch(method, train, augmentation, normalise, optimiser, num_frame
     for step, (x1, x2) in enumerate(bar):
         x1, x2 = (normalise(augmentation(x, num_frames)) for x in (x1, x2))
         set_learning_rate(optimiser, epoch * steps + step, args.num_epochs * steps, args.warmup_epochs * steps)
-        with utils.autocast(device):
+        with utils.autocast(device, args.bf16):
             loss, z = method(x1, x2)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -228,20 +232,18 @@ def set_learning_rate(optimiser, step, num_steps, warmup_steps):
 class KNNMonitor:
     """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?"""
 
-    def __init__(self, folder, normalise, num_frames, batch_size, device):
+    def __init__(self, folder, normalise, num_frames, args, device):
         rows = thin(folder.split("training"), KNN_TRACKS)
         genres = sorted(set(rows["genre_top"]))
         known = thin(folder.split("validation").query("genre_top in @genres").reset_index(drop=True), KNN_TRACKS)
         self.labels = [dataset.labels_of(part, genres).to(device) for part in (rows, known)]
         self.sets = [dataset.load(folder, part, device) for part in (rows, known)]
-        self.crop = (num_frames, 1, batch_size)
-        self.normalise, self.device = normalise, device
+        self.crop = (num_frames, 1, args.batch_size)
+        self.normalise, self.device, self.bf16 = normalise, device, args.bf16
 
     def __call__(self, method):
-        banks = [
-            features.extract(method.encoder(), (self.normalise(x) for x in crops.every_crop(*self.crop)), self.device)
-            for crops in self.sets
-        ]
+        views = [(self.normalise(x) for x in crops.every_crop(*self.crop)) for crops in self.sets]
+        banks = [features.extract(method.encoder(), x, self.device, self.bf16) for x in views]
         return float(monitors.knn_accuracy(banks[0], self.labels[0], banks[1], self.labels[1]))
 
 

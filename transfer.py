@@ -110,6 +110,10 @@ def get_args_parser():
     group.add_argument("--seed", type=int, default=0, help="first seed")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16; on a CPU with AMX it is twice as fast for ResNets (default: on a GPU only)",
+    )  # fmt: skip
+    group.add_argument(
         "--save_features", action="store_true",
         help="also write the features, averaged over each track's crops: features.npy (N, D), labels.npy (N,), "
         "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
@@ -227,7 +231,7 @@ class Task:
     """The three splits, their labels, and how crops are cut: the same for every seed and protocol."""
 
     def __init__(self, args, configuration, folder, device):
-        self.device, self.folder = device, folder
+        self.device, self.bf16, self.folder = device, args.bf16, folder
         names = ["training", "validation", args.test_split]
         if args.train_split == "validation":
             names[:2] = ["validation", "training"]
@@ -258,7 +262,7 @@ class Task:
         """(N, num_crops, D): what a frozen network makes of every crop."""
         num_batches = -(-len(spectrograms) * self.num_crops // 64)
         crops = utils.progress(self.every_crop(spectrograms), total=num_batches, desc="features")
-        return features.extract(network, crops, self.device).view(len(spectrograms), self.num_crops, -1)
+        return features.extract(network, crops, self.device, self.bf16).view(len(spectrograms), self.num_crops, -1)
 
     def labelled(self, fraction, seed):
         """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""
@@ -480,7 +484,7 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=(), say
     log, best, best_state = [], None, None
     for epoch in range(args.num_epochs):
         utils.set_seed(args.seed, epoch + 1)
-        train_loss = train_one_epoch(network, batches, optimiser, schedule, frozen, epoch)
+        train_loss = train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, args.bf16)
         logits = judge().mean(1)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
@@ -496,14 +500,14 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=(), say
     return log, chosen
 
 
-def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch):
+def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, bf16):
     """Returns the mean loss of the epoch."""
     network.train()
     for module in frozen:
         module.eval()
     losses = []
     for x, y in utils.progress(batches(), desc=f"epoch {epoch + 1}"):
-        with utils.autocast(x.device):
+        with utils.autocast(x.device, bf16):
             loss = F.cross_entropy(network(x), y)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

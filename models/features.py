@@ -6,14 +6,14 @@ import utils
 
 
 @torch.no_grad()
-def extract(network, crops, device):
+def extract(network, crops, device, bf16=None):
     """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device.
 
     Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
     """
     was_training = network.training
     network.eval()
-    with utils.autocast(device):
+    with utils.autocast(device, bf16):
         features = torch.cat([network(x).float() for x in crops])
     network.train(was_training)
     return features

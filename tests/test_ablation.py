@@ -28,11 +28,11 @@ def test_conditions_are_alone_whole_and_minus_one():
 
 def test_runs_are_kept_and_summarised(tiny_folder, tmp_path, run_script, monkeypatch):
     calls = []
-    real = ablation.call
-    monkeypatch.setattr(ablation, "call", lambda script, *flags: calls.append(script) or real(script, *flags))
+    real = utils.call
+    monkeypatch.setattr(utils, "call", lambda script, *flags: calls.append(script) or real(script, *flags))
     command = (
         f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --out {tmp_path}/out --dataset tiny --num_epochs 1 "
-        "--num_seeds 1 --batch_size 8 --device cpu --only "
+        "--num_seeds 1 --train_flags=--batch_size=8 --device cpu --only "
     )
     run_script(ablation, command + "none")
     file = Path(run_script(ablation, command + "none,image:mask"))

@@ -18,11 +18,11 @@ def calls(monkeypatch, run_script):
     """The scripts run in this process; the list of those that ran."""
     ran = []
 
-    def call(script, *flags):
+    def call(script, *flags, show):
         ran.append(f"{script} {' '.join(map(str, flags))}")
         return run_script(SCRIPTS[script], " ".join(map(str, flags)))
 
-    monkeypatch.setattr(compare_methods, "call", call)
+    monkeypatch.setattr(utils, "call", call)
     return ran
 
 
@@ -65,13 +65,3 @@ def test_unknown_methods_are_named(tmp_path):
     args = compare_methods.get_args_parser().parse_args(["--methods", "simsiam,magic", "--out", str(tmp_path)])
     with pytest.raises(utils.UserError, match="no method magic"):
         compare_methods.main(args)
-
-
-def test_scripts_are_called_and_their_failure_stops_the_comparison(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(compare_methods, "__file__", str(tmp_path / "compare_methods.py"))
-    (tmp_path / "good.py").write_text("import sys; print('first'); print(sys.argv[1])")
-    (tmp_path / "bad.py").write_text("raise SystemExit(2)")
-    assert compare_methods.call("good.py", tmp_path / "made") == str(tmp_path / "made")
-    assert "first" in capfd.readouterr().out
-    with pytest.raises(utils.UserError, match=r"bad\.py failed"):
-        compare_methods.call("bad.py")

@@ -79,3 +79,31 @@ def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(utils.UserError, match="not a device"):
         utils.pick_device("quantum")
     assert utils.pick_device("auto").type == "cpu"
+
+
+def test_scripts_are_called_and_their_failure_is_told(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(utils, "__file__", str(tmp_path / "utils.py"))
+    (tmp_path / "good.py").write_text("import sys; print('first'); print(sys.argv[1])")
+    (tmp_path / "bad.py").write_text("import sys; print('x' * 200_000, file=sys.stderr); sys.exit('error: no disk')")
+    assert utils.call("good.py", tmp_path / "made", show=True) == str(tmp_path / "made")
+    assert "first" in capfd.readouterr().out
+    assert utils.call("good.py", 5) == "5"
+    assert not capfd.readouterr().out
+    with pytest.raises(utils.UserError, match=r"bad\.py failed \(error: no disk\)"):
+        utils.call("bad.py")
+    with pytest.raises(utils.UserError, match=r"bad\.py failed \(see above\)"):
+        utils.call("bad.py", show=True)
+
+
+def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
+    utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
+    utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
+    with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
+        utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+
+
+def test_bfloat16_is_for_gpus_unless_asked_for():
+    x = torch.ones(2, 2)
+    for bf16, dtype in ((None, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
+        with utils.autocast(torch.device("cpu"), bf16):
+            assert (x @ x).dtype == dtype
