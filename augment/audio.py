@@ -23,7 +23,7 @@ def mixup(x, lam):
     """
     lam = per_sample(lam)
     power = torch.exp(x * NEPER)
-    mixed = torch.lerp(partners(power), power, lam).log_().div_(NEPER)
+    mixed = partners(power).lerp_(power, lam).log_().div_(NEPER)
     return torch.lerp(x, mixed, (lam < 1).to(x.dtype))  # lam = 1: the very values
 
 

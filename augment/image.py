@@ -18,7 +18,7 @@ GRID_LIMIT = 0.3  # a cell becomes at most this much narrower or wider
 
 def mixup(x, lam):
     """lam · x + (1 − lam) · partner, in dB (Zhang et al. 2018)."""
-    return torch.lerp(partners(x), x, per_sample(lam))
+    return partners(x).lerp_(x, per_sample(lam))
 
 
 def cutmix(x, lam):
@@ -41,12 +41,12 @@ def cutout(x, on):
 
 def horizontal_flip(x, on):
     """Time runs backwards."""
-    return torch.lerp(x, x.flip(3), per_sample(on.to(x.dtype)))
+    return x.flip(3).lerp_(x, per_sample((~on).to(x.dtype)))
 
 
 def vertical_flip(x, on):
     """The highest band becomes the lowest."""
-    return torch.lerp(x, x.flip(2), per_sample(on.to(x.dtype)))
+    return x.flip(2).lerp_(x, per_sample((~on).to(x.dtype)))
 
 
 def grid_distortion(x, on):
