@@ -8,7 +8,9 @@ kNN and linear-probe accuracy on the validation split; the test split is not tou
 ablation.md and ablation.png. It can be stopped and run again: finished runs are kept.
 """
 
+import os
 import shlex
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +39,7 @@ def get_args_parser():
         "--train_flags", default="", help='more flags for train_simsiam.py: "--method byol --lam 0.6"'
     )
     parser.add_argument("--transfer_flags", default="--num_crops 3", help="more flags for transfer.py, as one text")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser
 
@@ -54,9 +57,12 @@ def main(args):
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "ablation.csv")
     todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
-    for name, seed in utils.progress(todo, desc="runs"):
-        rows[name, seed] = run(conditions[name], seed, args)
-        utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.jobs)))
+    with ThreadPool(args.jobs) as pool:
+        results = pool.imap_unordered(lambda key: (key, run(conditions[key[0]], key[1], args)), todo)
+        for key, row in utils.progress(results, total=len(todo), desc="runs"):
+            rows[key] = row
+            utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
     table = summarise(rows, names)
     write_table(out / "ablation.md", table)
     series = {"kNN": [row["knn"] for row in table], "linear probe": [row["linear"] for row in table]}

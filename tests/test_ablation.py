@@ -35,7 +35,7 @@ def test_runs_are_kept_and_summarised(tiny_folder, tmp_path, run_script, monkeyp
         "--num_seeds 1 --train_flags=--batch_size=8 --device cpu --only "
     )
     run_script(ablation, command + "none")
-    file = Path(run_script(ablation, command + "none,image:mask"))
+    file = Path(run_script(ablation, command + "none,image:mask --jobs 2"))
     rows = list(csv.DictReader(file.open()))
     assert [row["aug"] for row in rows] == ["none", "image:mask"]
     assert calls == ["train_simsiam.py", "transfer.py"] * 2

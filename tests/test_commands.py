@@ -112,7 +112,7 @@ def test_training_writes_contract_2(pretrained):
     _, _, experiment = pretrained
     configuration = json.loads((experiment / "configuration.json").read_text())
     assert configuration["genres"] == ["Folk", "Hip-Hop", "Rock"]
-    assert configuration["flags"]["lr"] == 0.06
+    assert configuration["flags"]["lr"] == 0.002
     assert configuration["spectrogram"]["n_mels"] == 32
     rows = list(csv.DictReader((experiment / "train_log.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
