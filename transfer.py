@@ -31,6 +31,7 @@ from evaluation.writing import FROZEN, LOG_COLUMNS, write_results
 from models import backbones, classifier, features, heads
 
 DEFAULT_LR = {"linear": 1e-3, "mlp": 1e-3, "finetune": 5e-4, "scratch": 1e-3}
+NUM_CROPS_AT_ONCE = 64
 LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}
 
 
@@ -253,16 +254,13 @@ class Task:
             return int(self.folder.tracks["frames"].median()), 1
         return self.folder.frames_in(args.crop_seconds or configuration["flags"]["crop_seconds"]), args.num_crops
 
-    def every_crop(self, spectrograms, batch_size=64):
-        """Batches (B, 1, F, T), normalised, of all crops that a track is judged by."""
-        for x in spectrograms.every_crop(self.num_frames, self.num_crops, batch_size):
-            yield self.normalise(x)
-
-    def extract(self, network, spectrograms):
-        """(N, num_crops, D): what a frozen network makes of every crop."""
-        num_batches = -(-len(spectrograms) * self.num_crops // 64)
-        crops = utils.progress(self.every_crop(spectrograms), total=num_batches, desc="features")
-        return features.extract(network, crops, self.device, self.bf16).view(len(spectrograms), self.num_crops, -1)
+    def extract(self, network, spectrograms, tracks=None):
+        """(N, num_crops, D): what a frozen network makes of every crop of ``tracks`` (default: all)."""
+        num_tracks = len(spectrograms if tracks is None else tracks)
+        crops = spectrograms.every_crop(self.num_frames, self.num_crops, NUM_CROPS_AT_ONCE, tracks)
+        crops = utils.progress(crops, total=-(-num_tracks * self.num_crops // NUM_CROPS_AT_ONCE), desc="features")
+        views = (self.normalise(x) for x in crops)
+        return features.extract(network, views, self.device, self.bf16).view(num_tracks, self.num_crops, -1)
 
     def labelled(self, fraction, seed):
         """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""
@@ -292,9 +290,9 @@ class EmbeddingTask(Task):
     def load(self, rows, args, configuration):
         return [embeddings.Vectors(self.folder, part, self.device) for part in rows]
 
-    def extract(self, network, vectors):
+    def extract(self, network, vectors, tracks=None):
         """(N, 1, D) of one layer, (N, 1, L, D) of all."""
-        return network(vectors.array).unsqueeze(1)
+        return network(vectors.array if tracks is None else vectors.array[tracks]).unsqueeze(1)
 
 
 def build_encoder(args, experiment, configuration):
@@ -349,9 +347,10 @@ def head_options(args):
 
 def on_frozen(task, encoder, args, options):
     """A head on features that are computed once."""
-    train, validation, test = (task.extract(encoder, part) for part in (task.train, task.validation, task.test))
     labelled = task.labelled(args.label_fraction, args.seed)
-    head, log, chosen = fit_head(task, train, validation, labelled, args, options)
+    train = task.extract(encoder, task.train, labelled)
+    validation, test = task.extract(encoder, task.validation), task.extract(encoder, task.test)
+    head, log, chosen = fit_head(task, train, task.labels[0][labelled], validation, args, options)
     options = {**options, "num_layers": 1}
     features_of_test = test.mean(1)
     if test.ndim == 4:
@@ -362,8 +361,8 @@ def on_frozen(task, encoder, args, options):
     return run
 
 
-def fit_head(task, train, validation, tracks, args, options, say=print):
-    """A head for features (N, crops, D) or (N, crops, L, D), trained on ``tracks`` and chosen on validation.
+def fit_head(task, train, labels, validation, args, options, say=print):
+    """A head for features (N, crops, D) or (N, crops, L, D), trained on ``labels`` (N,) and chosen on validation.
 
     Logistic regression where it can be; all else by AdamW. Returns (head, log, chosen).
     """
@@ -371,19 +370,19 @@ def fit_head(task, train, validation, tracks, args, options, say=print):
     head = heads.genre_head(train.shape[-1], len(task.genres), **options, num_layers=num_layers).to(task.device)
     if not options["hidden"] and num_layers == 1:
         chosen = classifier.fit_linear_probe(
-            head, train.mean(1)[tracks], task.labels[0][tracks], validation.mean(1), task.labels[1]
+            head, train.mean(1), labels, validation.mean(1), task.labels[1]
         )
         return head, [], chosen
-    head[0].measure(train[tracks].flatten(0, 1))
+    head[0].measure(train.flatten(0, 1))
 
     def batches():
-        for batch in shuffled(tracks, args.batch_size):
+        for batch in shuffled(torch.arange(len(train)), args.batch_size):
             crops = torch.randint(train.shape[1], batch.shape)
-            yield train[batch, crops], task.labels[0][batch]
+            yield train[batch, crops], labels[batch]
 
     groups = [{"params": list(head.parameters()), "lr": args.lr or DEFAULT_LR[args.protocol]}]
     judge = functools.partial(apply, head, validation)
-    return head, *fit(head, groups, batches, judge, task.labels[1], len(tracks), args, say=say)
+    return head, *fit(head, groups, batches, judge, task.labels[1], len(train), args, say=say)
 
 
 def learning_curve(task, encoder, args):
@@ -395,8 +394,9 @@ def learning_curve(task, encoder, args):
         for one in each_seed(args):
             utils.set_seed(one.seed)
             tracks = task.subset(size, one.seed)
-            head, _, _ = fit_head(task, train, validation, tracks, one, head_options(one), say=lambda line: None)
-            f1, loss = score(head, train[tracks], task.labels[0][tracks])
+            given, labels = train[tracks], task.labels[0][tracks]
+            head, _, _ = fit_head(task, given, labels, validation, one, head_options(one), say=lambda line: None)
+            f1, loss = score(head, given, labels)
             validation_f1, validation_loss = score(head, validation, task.labels[1])
             rows.append({
                 "train_size": size, "seed": one.seed, "train_macro_f1": f1, "validation_macro_f1": validation_f1,
@@ -428,9 +428,9 @@ def finetune(task, encoder, args):
 
     Lower stages learn more slowly, and BatchNorm keeps the statistics of the pre-training.
     """
-    train, validation = (task.extract(encoder, part) for part in (task.train, task.validation))
     labelled = task.labelled(args.label_fraction, args.seed)
-    head, _, _ = fit_head(task, train, validation, labelled, args, LINEAR)
+    train, validation = task.extract(encoder, task.train, labelled), task.extract(encoder, task.validation)
+    head, _, _ = fit_head(task, train, task.labels[0][labelled], validation, args, LINEAR)
     statistics_kept = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     return train_whole(task, classifier.Classifier(encoder, head), args, args.layer_decay, statistics_kept)
 

@@ -159,11 +159,11 @@ class _Crops:
         for request in requests:
             yield tuple(self.crop(tracks, starts, num_frames) for tracks, starts in request)
 
-    def every_crop(self, num_frames, num_crops, batch_size):
-        """Batches (B, 1, F, T) of ``num_crops`` even crops of every track, track after track."""
-        tracks = torch.arange(len(self)).repeat_interleave(num_crops)
-        starts = self.even_starts(torch.arange(len(self)), num_frames, num_crops).flatten()
-        pairs = zip(tracks.split(batch_size), starts.split(batch_size), strict=True)
+    def every_crop(self, num_frames, num_crops, batch_size, tracks=None):
+        """Batches (B, 1, F, T) of ``num_crops`` even crops of ``tracks`` (default: all), track after track."""
+        tracks = torch.arange(len(self)) if tracks is None else tracks
+        starts = self.even_starts(tracks, num_frames, num_crops).flatten()
+        pairs = zip(tracks.repeat_interleave(num_crops).split(batch_size), starts.split(batch_size), strict=True)
         for (x,) in self.batches(((pair,) for pair in pairs), num_frames):
             yield x
 
