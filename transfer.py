@@ -369,9 +369,7 @@ def fit_head(task, train, labels, validation, args, options, say=print):
     num_layers = train.shape[2] if train.ndim == 4 else 1
     head = heads.genre_head(train.shape[-1], len(task.genres), **options, num_layers=num_layers).to(task.device)
     if not options["hidden"] and num_layers == 1:
-        chosen = classifier.fit_linear_probe(
-            head, train.mean(1), labels, validation.mean(1), task.labels[1]
-        )
+        chosen = classifier.fit_linear_probe(head, train.mean(1), labels, validation.mean(1), task.labels[1])
         return head, [], chosen
     head[0].measure(train.flatten(0, 1))
 
