@@ -171,8 +171,9 @@ class WithoutStopGradient(SimSiam):
 @pytest.mark.parametrize(("method", "warns"), [(SimSiam, False), (WithoutStopGradient, True)])
 def test_collapse_is_called_by_its_name(tiny_folder, tmp_path, monkeypatch, capsys, method, warns):
     monkeypatch.setitem(models.METHODS, "simsiam", method)
-    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 9 --knn_every 0 "
-    more = f"--backbone resnet18 --dim 64 --pred_dim 16 --batch_size 12 --optim SGD --lr 2 --device cpu --tensorboard {command}"
+    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --num_epochs 9 --optim SGD --lr 2 "
+    command += "--knn_every 0"
+    more = f"--backbone resnet18 --dim 64 --pred_dim 16 --batch_size 12 --device cpu --tensorboard {command}"
     train_simsiam.main(train_simsiam.get_args_parser().parse_args(more.split()))
     assert ("WARNING: the representation is collapsing" in capsys.readouterr().out) == warns
     assert list(tmp_path.glob("exp/*/tensorboard/events*"))
