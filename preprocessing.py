@@ -269,7 +269,7 @@ def convert(tracks, folder, extractor, workers):
 def frames_made(path, extractor):
     """The frames of a finished array, 0 when there is none."""
     try:
-        return extractor.frames(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        return extractor.frames(utils.load_array(path, mmap_mode="r").shape)
     except (OSError, ValueError, EOFError):
         return 0
 

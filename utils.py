@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class UserError(Exception):
@@ -148,6 +151,16 @@ def write_csv(path, columns, rows):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def load_array(path, mmap_mode=None):
+    """The array in a .npy file. Raises OSError, ValueError or EOFError on what is none; unpickles nothing.
+
+    One thread at a time: np.load reads headers by ``ast``, whose count of nested nodes CPython 3.11 shares between
+    threads, and now and then it raises "SystemError: AST constructor recursion depth mismatch".
+    """
+    with _ONE_AT_A_TIME:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 def save_weights(path, state):

@@ -110,7 +110,7 @@ def reason_against(path):
             if file.read(len(header)) == header:
                 there = os.fstat(file.fileno()).st_size
                 return None if there == size else f"truncated: {there} bytes of {size}"
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = utils.load_array(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return "not a readable .npy file"
     if array.shape != SHAPE:

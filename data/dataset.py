@@ -180,10 +180,8 @@ class InMemory(_Crops):
         dtype = DTYPES[self.settings["dtype"]]
         self.frames = torch.empty(int(self.lengths.sum()), self.settings["n_mels"], dtype=dtype)
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            arrays = pool.map(lambda row: read_array(folder, row), rows.itertuples())
-            for offset, array in zip(self.offsets.tolist(), arrays, strict=True):
-                self.frames[offset : offset + array.shape[1]] = torch.from_numpy(np.ascontiguousarray(array.T))
+        for offset, row in zip(self.offsets.tolist(), rows.itertuples(), strict=True):
+            self.frames[offset : offset + row.frames] = torch.from_numpy(read_array(folder, row).T)
         self.frames = self.frames.to(storage_device)
         self.storage_device = storage_device
 
@@ -236,7 +234,7 @@ def read_array(folder, row, mmap_mode=None):
     """One track's stored array (F, T). Raises :class:`utils.UserError` when it is not what tracks.csv says."""
     path = folder.path / row.path
     try:
-        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        array = utils.load_array(path, mmap_mode)
     except (OSError, ValueError, EOFError) as error:
         raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
     if array.shape != (folder.settings["n_mels"], row.frames):

@@ -2,7 +2,10 @@
 
 import argparse
 import math
+import time
+from multiprocessing.pool import ThreadPool
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,3 +110,22 @@ def test_bfloat16_is_for_gpus_unless_asked_for():
     for bf16, dtype in ((None, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
         with utils.autocast(torch.device("cpu"), bf16):
             assert (x @ x).dtype == dtype
+
+
+def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):
+    """In CPython 3.11, threads that call np.load at the same time now and then end in a SystemError."""
+    np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3))
+    real, inside, most = np.load, [], []
+
+    def slow(*args, **kwargs):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(np, "load", slow)
+    with ThreadPool(8) as pool:
+        arrays = pool.map(lambda _: utils.load_array(tmp_path / "x.npy"), range(40))
+    assert max(most) == 1
+    assert all(array.tolist() == [[0, 1, 2], [3, 4, 5]] for array in arrays)
