@@ -325,7 +325,7 @@ def training_step(device):
     x = torch.randn(BATCH, 1, BANDS, FRAMES, device=device)
 
     def step():
-        with utils.autocast(device):
+        with utils.autocast(device, device.type == "cuda"):
             loss = (network(x) - network(x.flip(3))).square().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

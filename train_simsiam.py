@@ -91,7 +91,7 @@ def get_args_parser():
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16; on a CPU with AMX it is twice as fast for ResNets (default: on a GPU only)",
+        help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--knn_every", type=int, default=5, help="epochs between kNN measurements, 0 for none")
@@ -122,6 +122,7 @@ def main(args):
     check_batch(args.batch_size, len(train))
     args.crop_seconds = args.crop_seconds or folder.default_crop_seconds()
     num_frames = folder.frames_in(args.crop_seconds)
+    args.bf16 = backbones.uses_bf16(args.bf16, device, args.backbone, min(folder.settings["n_mels"], num_frames))
     augmentation = augment.build(args.aug, folder.settings, args.lam, args.aug_p)
     normalise = dataset.measure_normalisation(train)
 
@@ -271,7 +272,7 @@ def start_or_resume(args):
     experiment = utils.find_experiment(args.resume, args.exp_dir)
     if not (experiment / "checkpoint.pth").exists():
         raise utils.UserError(f"{experiment} stopped before its first epoch ended; start it anew")
-    own = argparse.Namespace(**utils.read_json(experiment / "configuration.json")["flags"])
+    own = argparse.Namespace(**{**vars(args), **utils.read_json(experiment / "configuration.json")["flags"]})
     own.data_dir, own.exp_dir, own.device = args.data_dir, args.exp_dir, args.device
     return experiment, own
 

@@ -112,7 +112,7 @@ def get_args_parser():
     group.add_argument("--device", default="auto", help="auto, cpu or cuda")
     group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16; on a CPU with AMX it is twice as fast for ResNets (default: on a GPU only)",
+        help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
     group.add_argument(
         "--save_features", action="store_true",
@@ -130,6 +130,7 @@ def main(args):
 
     experiment, configuration, folder = open_experiment(args)
     task = (EmbeddingTask if folder.holds_embeddings else Task)(args, configuration, folder, device)
+    args.bf16 = task.bf16
 
     def encoder(seed):
         utils.set_seed(seed)
@@ -232,7 +233,7 @@ class Task:
     """The three splits, their labels, and how crops are cut: the same for every seed and protocol."""
 
     def __init__(self, args, configuration, folder, device):
-        self.device, self.bf16, self.folder = device, args.bf16, folder
+        self.device, self.folder = device, folder
         names = ["training", "validation", args.test_split]
         if args.train_split == "validation":
             names[:2] = ["validation", "training"]
@@ -242,12 +243,17 @@ class Task:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
         self.labels = [dataset.labels_of(part, self.genres).to(device) for part in rows]
         self.train, self.validation, self.test = self.load(rows, args, configuration)
+        self.bf16 = backbones.uses_bf16(args.bf16, device, configuration["flags"]["backbone"], self.smallest_side())
 
     def load(self, rows, args, configuration):
         self.normalise = dataset.Normalisation(**configuration["normalisation"])
         self.num_frames, self.num_crops = self._crops(args, configuration)
         self.crop_seconds = self.folder.seconds_in(self.num_frames)
         return [dataset.load(self.folder, part, self.device) for part in rows]
+
+    def smallest_side(self):
+        """Of a crop, in bands or frames."""
+        return min(self.folder.settings["n_mels"], self.num_frames)
 
     def _crops(self, args, configuration):
         if args.baseline == "stats" and not args.crop_seconds:  # statistics want the whole track, once
@@ -289,6 +295,9 @@ class EmbeddingTask(Task):
 
     def load(self, rows, args, configuration):
         return [embeddings.Vectors(self.folder, part, self.device) for part in rows]
+
+    def smallest_side(self):
+        return 0
 
     def extract(self, network, vectors, tracks=None):
         """(N, 1, D) of one layer, (N, 1, L, D) of all."""

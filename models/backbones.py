@@ -78,6 +78,17 @@ def default_for(settings):
     return "samplecnn" if settings.get("features") == "waveform" else "resnet18"
 
 
+def uses_bf16(asked, device, name, smallest_side):
+    """What ``--bf16`` comes to: on a GPU yes unless refused, on a CPU for ResNets whose views have sides above 32.
+
+    There oneDNN (of torch 2.11) computes strided convolutions wrongly, gradients above all, once a map has shrunk to
+    one or two columns, as it always does in conv8.
+    """
+    if device.type == "cuda":
+        return asked is not False
+    return bool(asked) and name in RESNETS and smallest_side > 32
+
+
 def check_input(name, settings):
     """Raises :class:`utils.UserError` when backbone ``name`` does not understand such arrays."""
     made = settings.get("features", "logmel")

@@ -6,7 +6,7 @@ import utils
 
 
 @torch.no_grad()
-def extract(network, crops, device, bf16=None):
+def extract(network, crops, device, bf16=False):
     """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device.
 
     Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.

@@ -105,13 +105,6 @@ def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
         utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
 
 
-def test_bfloat16_is_for_gpus_unless_asked_for():
-    x = torch.ones(2, 2)
-    for bf16, dtype in ((None, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
-        with utils.autocast(torch.device("cpu"), bf16):
-            assert (x @ x).dtype == dtype
-
-
 def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):
     """In CPython 3.11, threads that call np.load at the same time now and then end in a SystemError."""
     np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3))
