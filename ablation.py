@@ -4,8 +4,9 @@
     python ablation.py --dataset fma_small --only none,spec,image,audio
 
 Trains with no augmentation, each one alone, each family whole and each family minus one, and judges every run by
-kNN and linear-probe accuracy on the validation split; the test split is not touched. Writes <out>/ablation.csv,
-ablation.md and ablation.png. It can be stopped and run again: finished runs are kept.
+kNN and linear-probe accuracy on the validation split; the test split is not touched. Intervals are over the seeds,
+their variance pooled over all conditions. Writes <out>/ablation.csv, ablation.md and ablation.png. It can be stopped
+and run again: finished runs are kept.
 """
 
 import os
@@ -64,10 +65,9 @@ def main(args):
             rows[key] = row
             utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
     table = summarise(rows, names)
-    write_table(out / "ablation.md", table)
-    series = {"kNN": [row["knn"] for row in table], "linear probe": [row["linear"] for row in table]}
+    write_table(out / "ablation.md", names, table)
     title = f"validation accuracy by augmentation, {args.dataset}"
-    plots.score_dots(out / "ablation.png", names, series, title=title)
+    plots.score_dots(out / "ablation.png", names, table, title=title)
     print((out / "ablation.md").read_text())
     print(out / "ablation.csv")
 
@@ -107,24 +107,25 @@ def run(aug, seed, args):
 
 
 def summarise(rows, names):
-    """One dict for each condition: means, standard deviations and intervals over the seeds."""
-    table = []
-    for name in names:
-        runs = [row for (one, _), row in rows.items() if one == name]
-        knn, linear = (statistics.mean_std_interval([row[column] for row in runs]) for column in (0, 1))
-        table.append({"aug": name, "knn": knn, "linear": linear, "seeds": len(runs)})
-    return table
+    """{"kNN" and "linear probe": for each of ``names`` its mean and interval over the seeds}."""
+    runs = [[row for (one, _), row in rows.items() if one == name] for name in names]
+    return {
+        what: statistics.pooled_intervals([[row[column] for row in part] for part in runs])
+        for column, what in enumerate(("kNN", "linear probe"))
+    }
 
 
-def write_table(path, table):
-    lines = ["| augmentation | kNN | linear probe | seeds |", "|---|---|---|---|"]
-    lines += [f"| {row['aug']} | {cell(row['knn'])} | {cell(row['linear'])} | {row['seeds']} |" for row in table]
+def write_table(path, names, table):
+    lines = [f"| augmentation | {' | '.join(f'{what} [95 %]' for what in table)} | runs |", "|---|---|---|---|"]
+    for name, *scores in zip(names, *table.values(), strict=True):
+        lines.append(f"| {name} | {' | '.join(map(cell, scores))} | {scores[0]['n']} |")
     with utils.atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def cell(spread):
-    return f"{spread['mean']:.3f}" + (f" ± {spread['std']:.3f}" if spread["std"] is not None else "")
+def cell(score):
+    low, high = score["ci95"] or (None, None)
+    return f"{score['mean']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")
 
 
 if __name__ == "__main__":

@@ -155,17 +155,19 @@ def per_genre(path, per_genre, title="per genre"):
 
 
 def score_dots(path, names, series, title="scores"):
-    """Scores of many conditions as dots with a bar of one standard deviation, the first condition on top.
+    """Scores of many conditions as dots with their intervals, the first condition on top, at a line of its own.
 
-    names: N conditions; series: {what is scored: list of N dicts of :func:`statistics.mean_std_interval`}.
+    names: N conditions; series: {what is scored: list of N dicts of :func:`statistics.pooled_intervals`}.
     """
     figure = _figure(7.5, 0.3 * len(names) + 1.6, title)
     axes = _axes(figure.add_subplot(), None, grid="both")
     for number, (label, spreads) in enumerate(series.items()):
         height = np.arange(len(names)) + 0.16 * (number - (len(series) - 1) / 2)
-        mean, std = ([spread[key] or 0 for spread in spreads] for key in ("mean", "std"))
+        mean = np.array([spread["mean"] for spread in spreads])
+        reach = np.array([spread["ci95"][1] - spread["mean"] if spread["ci95"] else 0 for spread in spreads])
         colour = (MAIN, SECOND, THIRD, FOURTH)[number % 4]
-        axes.errorbar(mean, height, xerr=std, fmt="o", color=colour, markersize=5, linewidth=1.4, label=label)
+        axes.errorbar(mean, height, xerr=reach, fmt="o", color=colour, markersize=5, linewidth=1.4, label=label)
+        axes.axvline(mean[0], color=colour, linestyle=":", linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -70,5 +70,28 @@ def mean_std_interval(values):
     return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "n": n}
 
 
+def pooled_intervals(conditions):
+    """Means of several conditions of few runs each: for each of them ``{"mean", "ci95", "n"}``.
+
+    Two runs say little of their own spread, but all conditions together do: the variance within conditions is
+    pooled, as in a one-way analysis of variance, and Student's t has the degrees of freedom of them all. Where no
+    condition has two runs, ci95 is None.
+    """
+    runs = [np.asarray(values, dtype=float) for values in conditions]
+    freedom = sum(len(values) - 1 for values in runs)
+    if not freedom:
+        return [{"mean": float(values.mean()), "ci95": None, "n": len(values)} for values in runs]
+    std = (sum(((values - values.mean()) ** 2).sum() for values in runs) / freedom) ** 0.5
+    reach = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * std
+    return [
+        {
+            "mean": float(values.mean()),
+            "ci95": [float(values.mean() + sign * reach / len(values) ** 0.5) for sign in (-1, 1)],
+            "n": len(values),
+        }
+        for values in runs
+    ]
+
+
 def _booleans(correct):
     return np.asarray(correct, dtype=bool)

@@ -71,3 +71,15 @@ def test_seeds():
     assert result["std"] == pytest.approx(0.0360555)
     assert result["ci95"] == pytest.approx(list(reference))
     assert statistics.mean_std_interval([0.4]) == {"mean": 0.4, "std": None, "ci95": None, "n": 1}
+
+
+def test_pooled_intervals_are_those_of_a_one_way_analysis_of_variance():
+    runs = [[0.40, 0.44], [0.50, 0.48], [0.39]]
+    within = (2 * 0.02**2 + 2 * 0.01**2) / 2  # two degrees of freedom: t = 4.3027
+    first, _, last = statistics.pooled_intervals(runs)
+    assert first["mean"] == pytest.approx(0.42)
+    assert first["ci95"] == pytest.approx(
+        [0.42 - 4.3027 * (within / 2) ** 0.5, 0.42 + 4.3027 * (within / 2) ** 0.5], rel=1e-4
+    )
+    assert last["ci95"][1] - 0.39 == pytest.approx(4.3027 * within**0.5, rel=1e-4)
+    assert statistics.pooled_intervals([[0.4], [0.5]])[0] == {"mean": 0.4, "ci95": None, "n": 1}
