@@ -64,8 +64,10 @@ def main(args):
         for key, row in utils.progress(results, total=len(todo), desc="runs"):
             rows[key] = row
             utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
-    table = summarise(rows, names)
-    write_table(out / "ablation.md", names, table)
+    runs = scores(rows, names)
+    table = {what: statistics.pooled_intervals(values) for what, values in runs.items()}
+    chances = {what: statistics.conditions_differ(values) for what, values in runs.items()}
+    write_table(out / "ablation.md", names, table, chances)
     title = f"validation accuracy by augmentation, {args.dataset}"
     plots.score_dots(out / "ablation.png", names, table, title=title)
     print((out / "ablation.md").read_text())
@@ -106,19 +108,21 @@ def run(aug, seed, args):
     return round(float(log["knn_accuracy"].iloc[-1]), 4), round(result["accuracy"], 4), str(experiment)
 
 
-def summarise(rows, names):
-    """{"kNN" and "linear probe": for each of ``names`` its mean and interval over the seeds}."""
+def scores(rows, names):
+    """{"kNN" and "linear probe": for each of ``names`` the list of its runs' accuracies}."""
     runs = [[row for (one, _), row in rows.items() if one == name] for name in names]
     return {
-        what: statistics.pooled_intervals([[row[column] for row in part] for part in runs])
-        for column, what in enumerate(("kNN", "linear probe"))
+        what: [[row[column] for row in part] for part in runs] for column, what in enumerate(("kNN", "linear probe"))
     }
 
 
-def write_table(path, names, table):
+def write_table(path, names, table, chances):
     lines = [f"| augmentation | {' | '.join(f'{what} [95 %]' for what in table)} | runs |", "|---|---|---|---|"]
-    for name, *scores in zip(names, *table.values(), strict=True):
-        lines.append(f"| {name} | {' | '.join(map(cell, scores))} | {scores[0]['n']} |")
+    for name, *row in zip(names, *table.values(), strict=True):
+        lines.append(f"| {name} | {' | '.join(map(cell, row))} | {row[0]['n']} |")
+    found = [f"{what} p = {chance:.2f}" for what, chance in chances.items() if chance is not None]
+    if found:
+        lines += ["", f"Do they differ at all (one-way analysis of variance)? {', '.join(found)}."]
     with utils.atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

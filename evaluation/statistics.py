@@ -93,5 +93,12 @@ def pooled_intervals(conditions):
     ]
 
 
+def conditions_differ(conditions):
+    """p of the one-way analysis of variance: do the conditions differ? None where no condition has two runs."""
+    if all(len(values) < 2 for values in conditions) or len(conditions) < 2:
+        return None
+    return float(scipy.stats.f_oneway(*conditions).pvalue)
+
+
 def _booleans(correct):
     return np.asarray(correct, dtype=bool)

@@ -83,3 +83,9 @@ def test_pooled_intervals_are_those_of_a_one_way_analysis_of_variance():
     )
     assert last["ci95"][1] - 0.39 == pytest.approx(4.3027 * within**0.5, rel=1e-4)
     assert statistics.pooled_intervals([[0.4], [0.5]])[0] == {"mean": 0.4, "ci95": None, "n": 1}
+
+
+def test_conditions_differ_when_their_means_lie_further_apart_than_their_runs():
+    assert statistics.conditions_differ([[0.40, 0.41], [0.50, 0.51], [0.60, 0.61]]) < 0.001
+    assert statistics.conditions_differ([[0.40, 0.50], [0.41, 0.49]]) > 0.5
+    assert statistics.conditions_differ([[0.4], [0.5]]) is None
