@@ -243,17 +243,14 @@ class Task:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
         self.labels = [dataset.labels_of(part, self.genres).to(device) for part in rows]
         self.train, self.validation, self.test = self.load(rows, args, configuration)
-        self.bf16 = backbones.uses_bf16(args.bf16, device, configuration["flags"]["backbone"], self.smallest_side())
 
     def load(self, rows, args, configuration):
         self.normalise = dataset.Normalisation(**configuration["normalisation"])
         self.num_frames, self.num_crops = self._crops(args, configuration)
         self.crop_seconds = self.folder.seconds_in(self.num_frames)
+        smallest_side = min(self.folder.settings["n_mels"], self.num_frames)
+        self.bf16 = backbones.uses_bf16(args.bf16, self.device, configuration["flags"]["backbone"], smallest_side)
         return [dataset.load(self.folder, part, self.device) for part in rows]
-
-    def smallest_side(self):
-        """Of a crop, in bands or frames."""
-        return min(self.folder.settings["n_mels"], self.num_frames)
 
     def _crops(self, args, configuration):
         if args.baseline == "stats" and not args.crop_seconds:  # statistics want the whole track, once
@@ -291,13 +288,10 @@ class Task:
 class EmbeddingTask(Task):
     """The same of an embedding folder: a track is one "crop", whose features are read, not extracted."""
 
-    num_crops, crop_seconds = 1, None
+    num_crops, crop_seconds, bf16 = 1, None, False
 
     def load(self, rows, args, configuration):
         return [embeddings.Vectors(self.folder, part, self.device) for part in rows]
-
-    def smallest_side(self):
-        return 0
 
     def extract(self, network, vectors, tracks=None):
         """(N, 1, D) of one layer, (N, 1, L, D) of all."""
