@@ -92,7 +92,9 @@ def get_args_parser():
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
     group.add_argument("--num_epochs", type=int, default=30, help="passes over the training tracks")
     group.add_argument("--patience", type=int, help="stop when validation has not improved for so many epochs")
-    group.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
+    group.add_argument(
+        "--batch_size", type=int, help="tracks in a batch (default: 64, of fewer than 256 tracks a quarter)"
+    )
     group.add_argument("--lr", type=float, help="of AdamW (default: finetune 5e-4, mlp and scratch 1e-3)")
     group.add_argument("--weight_decay", type=float, default=0.01, help="of AdamW")
     group.add_argument(
@@ -377,7 +379,7 @@ def fit_head(task, train, labels, validation, args, options, say=print):
     head[0].measure(train.flatten(0, 1))
 
     def batches():
-        for batch in shuffled(torch.arange(len(train)), args.batch_size):
+        for batch in shuffled(torch.arange(len(train)), batch_size_of(args, len(train))):
             crops = torch.randint(train.shape[1], batch.shape)
             yield train[batch, crops], labels[batch]
 
@@ -448,7 +450,7 @@ def train_whole(task, network, args, layer_decay, frozen=()):
     num_input = round(task.num_frames * augmentation.context)
 
     def batches():
-        order = list(shuffled(labelled, args.batch_size))
+        order = list(shuffled(labelled, batch_size_of(args, len(labelled))))
         requests = [((tracks, task.train.random_starts(tracks, num_input)),) for tracks in order]
         for tracks, (x,) in zip(order, task.train.batches(requests, num_input), strict=True):
             yield task.normalise(augmentation(x, task.num_frames)), task.labels[0][tracks]
@@ -476,10 +478,8 @@ def fit(network, groups, batches, judge, labels, num_train, args, frozen=(), say
     batches() yields (input, labels); judge() returns validation logits (N, crops, C); modules in ``frozen`` stay
     in eval mode. Returns the log (list of dicts) and {"epoch", "validation_accuracy"}.
     """
-    if not 2 <= args.batch_size <= num_train:
-        raise utils.UserError(f"--batch_size {args.batch_size} must be between 2 and the {num_train} training tracks")
     optimiser = torch.optim.AdamW(groups, weight_decay=args.weight_decay)
-    num_steps = args.num_epochs * (num_train // args.batch_size)
+    num_steps = args.num_epochs * (num_train // batch_size_of(args, num_train))
     factor = functools.partial(utils.cosine_schedule, num_steps=num_steps, warmup_steps=num_steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     log, best, best_state = [], None, None
@@ -519,6 +519,14 @@ def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, bf16):
     if not np.isfinite(mean):
         raise utils.UserError(f"the loss is not finite in epoch {epoch + 1}: start again with a smaller --lr")
     return mean
+
+
+def batch_size_of(args, num_train):
+    """``--batch_size``, or one that leaves a small collection a few steps an epoch. Raises :class:`utils.UserError`."""
+    size = max(2, min(64, num_train // 4)) if args.batch_size is None else args.batch_size
+    if not 2 <= size <= num_train:
+        raise utils.UserError(f"--batch_size {size} must be between 2 and the {num_train} training tracks")
+    return size
 
 
 def shuffled(tracks, batch_size):

@@ -328,3 +328,13 @@ def test_a_script_that_fails_prints_one_line_and_no_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: no experiment '1'")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_batches_of_a_small_collection_are_small_unless_asked_for():
+    def size(flags, num_train):
+        return transfer.batch_size_of(transfer.get_args_parser().parse_args(flags.split()), num_train)
+
+    assert [size("", num_train) for num_train in (3, 30, 256, 5000)] == [2, 7, 64, 64]
+    assert size("--batch_size 30", 30) == 30
+    with pytest.raises(utils.UserError, match="between 2 and the 30 training tracks"):
+        size("--batch_size 31", 30)
