@@ -522,7 +522,7 @@ def train_one_epoch(network, batches, optimiser, schedule, frozen, epoch, bf16):
 
 
 def batch_size_of(args, num_train):
-    """``--batch_size``, or one that leaves a small collection a few steps an epoch. Raises :class:`utils.UserError`."""
+    """``--batch_size``, by default one that leaves small collections a few steps. Raises :class:`utils.UserError`."""
     size = max(2, min(64, num_train // 4)) if args.batch_size is None else args.batch_size
     if not 2 <= size <= num_train:
         raise utils.UserError(f"--batch_size {size} must be between 2 and the {num_train} training tracks")
