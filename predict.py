@@ -2,18 +2,25 @@
 
     python predict.py --exp_path 154874 song.mp3 another.flac
     python predict.py --exp_path 154874 --json *.mp3
+    python predict.py --exp_path 154874 --truth data/fma_small_npy/tracks.csv *.mp3     with the true genres beside
 
-Of several classifiers in an experiment, the one with the highest validation accuracy speaks, or --transfer NAME.
+Of several classifiers in an experiment, the one with the highest validation accuracy speaks, or --transfer NAME. A
+.npy file is taken for an array of the kind that the classifier was trained on.
 """
 
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 
 import utils
-from data import audio, dataset, features
-from models import classifier
+from data import extractors, logmel
+from data.crops import cut_evenly
+from evaluation import results
+from training.experiment import Experiment
+from training.networks import load_classifier
 
 
 def get_args_parser():
@@ -23,7 +30,13 @@ def get_args_parser():
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
     parser.add_argument("--top", type=int, default=3, help="genres to show for each file")
-    parser.add_argument("--num_crops", type=int, default=10, help="crops spread over a file, averaged")
+    parser.add_argument(
+        "--truth", metavar="CSV",
+        help="track_id,genre_top (a tracks.csv): the true genre of a file that is named as a track is shown, too",
+    )  # fmt: skip
+    parser.add_argument(
+        "--num_crops", type=int, help="crops spread over a file, averaged (default: as many as it was tested with)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON list with all genres instead of a table")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser
@@ -31,60 +44,99 @@ def get_args_parser():
 
 def main(args):
     device = utils.pick_device(args.device)
-    experiment = utils.find_experiment(args.exp_path, args.exp_dir)
-    configuration = utils.read_json(experiment / "configuration.json")
-    transfer, result = choose_transfer(experiment, args.transfer)
-    extractor = features.build(configuration["spectrogram"])
-    network = classifier.load(experiment, configuration, transfer, result, device)
+    experiment = Experiment.open(args.exp_path, args.exp_dir)
+    result = choose_transfer(experiment.folder, args.transfer)
+    truth = read_truth(args.truth) if args.truth else {}
+    listen = listener(experiment.settings, args.files)
+    network = load_classifier(result, experiment, device)
 
     answers, unreadable = [], 0
     for file in args.files:
+        answer = {"file": file}
+        if Path(file).stem in truth:
+            answer["truth"] = truth[Path(file).stem]
         try:
-            probabilities = predict(network, extractor, file, configuration, result, args.num_crops, device)
-        except audio.AudioError as error:
+            x = listen(Path(file)).to(device)
+            probabilities = predict(network, x, experiment, result, args.num_crops or result.num_crops)
+            answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
+        except logmel.AudioError as error:
             unreadable += 1
-            answers.append({"file": file, "error": str(error)})
-            continue
-        genres = sorted(zip(result["genres"], probabilities, strict=True), key=lambda pair: -pair[1])
-        answers.append({"file": file, "genres": dict(genres)})
+            answer["error"] = str(error)
+        answers.append(answer)
     print(json.dumps(answers, indent=2, ensure_ascii=False) if args.json else table(answers, args.top))
     if unreadable == len(args.files):
         raise utils.UserError("none of the files could be read")
 
 
 def choose_transfer(experiment, name):
-    """(folder, result) of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
-    there = {file.parent.name: utils.read_json(file) for file in sorted(experiment.glob("*/result.json"))}
+    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
+    there = {file.parent.name: results.read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
         raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment.name}")
     if name and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    name = name or max(there, key=lambda key: there[key]["validation_accuracy"])
-    return experiment / name, there[name]
+    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy)
+
+
+def read_truth(path):
+    """{track_id: genre}. Raises :class:`utils.UserError`."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(table["track_id"], table["genre_top"], strict=True))
+    except FileNotFoundError:
+        raise utils.UserError(f"--truth {path} does not exist") from None
+    except (KeyError, ValueError, pd.errors.ParserError):
+        raise utils.UserError(f"--truth {path} needs the columns track_id,genre_top") from None
+
+
+def listener(settings, files):
+    """path → what the network takes, decoded: (F, T) or (L, D). Raises :class:`utils.UserError` for audio files where
+    arrays of this kind cannot be made of them."""
+    audio = any(Path(file).suffix != ".npy" for file in files)
+    extract = extractors.build(settings) if audio else None
+    return lambda path: settings.decode(
+        torch.from_numpy(read_array(path, settings) if path.suffix == ".npy" else extract(path))
+    )
+
+
+def read_array(path, settings):
+    """An array as preprocessing.py stores it. Raises :class:`data.logmel.AudioError`."""
+    try:
+        array = utils.load_array(path)
+    except (OSError, ValueError, EOFError):
+        raise logmel.AudioError("not an array that can be read") from None
+    if array.dtype != np.dtype(settings.dtype) or not settings.frames_of(array.shape):
+        raise logmel.AudioError(f"an array of {array.dtype} of shape {array.shape}, not as the classifier knows them")
+    return array
 
 
 @torch.no_grad()
-def predict(network, extractor, file, configuration, result, num_crops, device):
+def predict(network, x, experiment, result, num_crops):
     """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it."""
-    settings = configuration["spectrogram"]
-    x = dataset.decode(torch.from_numpy(extractor(Path(file))), settings).to(device)
-    if "num_layers" in settings:  # embeddings are of the whole file
+    if experiment.settings.kind == "embedding":  # of the whole file
         return network(x[None])[0].softmax(0).tolist()
-    num_frames = round(result["crop_seconds"] * settings["sample_rate"] / settings["hop_length"])
-    crops = dataset.cut_evenly(x, num_frames, num_crops)
-    logits = network(dataset.Normalisation(**configuration["normalisation"])(crops))
-    return logits.float().mean(0).softmax(0).tolist()
+    crops = cut_evenly(x, experiment.settings.frames_in(result.crop_seconds), num_crops)
+    return network(experiment.normalisation(crops)).float().mean(0).softmax(0).tolist()
 
 
 def table(answers, top):
+    """One line for each file, and how many are right where the truth is known."""
     width = max(len(answer["file"]) for answer in answers)
-    lines = []
-    for answer in answers:
+    truths = [answer.get("truth", "?") for answer in answers]
+    true_width = max(len("true genre"), *map(len, truths))
+    known = any("truth" in answer for answer in answers)
+    lines = [f"{'file':{width}}  {'true genre':{true_width}}  genres"] if known else []
+    for answer, truth in zip(answers, truths, strict=True):
+        line = f"{answer['file']:{width}}  " + (f"{truth:{true_width}}  " if known else "")
         if "error" in answer:
-            lines.append(f"{answer['file']:{width}}  could not be read: {answer['error']}")
+            lines.append(f"{line}could not be read: {answer['error']}")
             continue
         best = list(answer["genres"].items())[:top]
-        lines.append(f"{answer['file']:{width}}  " + "  ".join(f"{genre} {p:.0%}" for genre, p in best))
+        lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in best))
+    judged = [answer for answer in answers if "truth" in answer and "genres" in answer]
+    if judged:
+        right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)
+        lines.append(f"{right} of {len(judged)} right")
     return "\n".join(lines)
 
 

@@ -17,25 +17,26 @@ Embeddings are arrays (layers, dimensions), which transfer.py --dataset NAME cla
 """
 
 import concurrent.futures
-import functools
 import multiprocessing
 import os
 import shutil
-import threading
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import utils
-from data import arena, audio, check, collection, dataset, embeddings, features, fma, spotify
+from data import arena, check, collection, extractors, fma, logmel, music2vec, spotify, vectors
+from data.collection import Extractor
+from data.folder import COLUMNS
+from data.settings import Waveform, read_settings
 
 FAILED_COLUMNS = ["track_id", "path", "reason"]
 
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
-    defaults = audio.default_settings()
+    defaults = logmel.default_settings()
 
     group = parser.add_argument_group("which audio")
     group.add_argument("--size", choices=["small", "medium"], help="read FMA of this size")
@@ -50,10 +51,10 @@ def get_args_parser():
         "<source>/<track_id>.mp3 then. Tracks that stand under several of the genres are left out and counted",
     )  # fmt: skip
     group.add_argument("--genres", help="with --metadata: these genres only, a,b,c")
-    group.add_argument("--top_genres", type=int, default=14, help="with --dataset arena: the most frequent genres")
+    group.add_argument("--top_genres", type=int, default=14, help="of Kakao arena: the most frequent genres")
     group.add_argument("--num_genres", type=int, help="with --metadata: the first so many genres of the alphabet")
 
-    group = parser.add_argument_group("what to make of it", embeddings.FORMS)
+    group = parser.add_argument_group("what to make of it", vectors.FORMS)
     group.add_argument(
         "--features", default="logmel",
         help="logmel: spectrograms. waveform: int16, of which only --sr is asked. music2vec: all hidden states of a "
@@ -95,131 +96,104 @@ def get_args_parser():
 
 def main(args):
     if args.check:
-        return check_dataset(args)
-    if args.dataset == "arena":
-        return index_arena(args)
-    name, extractor, tracks = open_source(args)
-    if not extractor.stays_here:
-        torch.set_num_threads(1)  # the worker processes share the cores
-    folder = prepare_folder(Path(args.data_dir) / f"{name}_npy", extractor.settings, args.overwrite)
-    done, failed = convert(tracks, folder, extractor, args.workers)
-    write_index(folder, tracks, done, failed)
-    report(tracks, done, failed, folder)
+        return check_dataset(args.data_dir, dataset_name(args.size, args.dataset))
+    name, found, extractor = open_source(args)
+    folder = Path(args.data_dir) / f"{name}_npy"
+    prepare_folder(folder, extractor.settings, args.overwrite)
+    if found.frames:
+        done, failed = found.frames, {}
+    else:
+        if not extractor.stays_here:
+            torch.set_num_threads(1)  # the worker processes share the cores
+        done, failed = convert(found.tracks, folder, extractor, args.workers)
+    write_index(folder, found, done, failed)
+    report(found, done, failed, folder)
     print(folder)
 
 
-def check_dataset(args):
-    if bool(args.size) == bool(args.dataset):
+def check_dataset(data_dir, name):
+    folder = Path(data_dir) / f"{name}_npy"
+    print(check.describe(check.check_folder(folder)))
+    print(folder)
+
+
+def dataset_name(size, dataset):
+    if bool(size) == bool(dataset):
         raise utils.UserError("say what to check: --size small|medium, or --dataset NAME")
-    folder = dataset.open_folder(args.data_dir, args.dataset or f"fma_{args.size}")
-    if "mel_scale" not in folder.settings:
-        kind = folder.settings["features"]
-        raise utils.UserError(f"{folder.path} holds {kind}: --check looks at spectrograms only")
-    print(check.describe(check.check_folder(folder.path)))
-    print(folder.path)
+    return dataset or f"fma_{size}"
 
 
-def index_arena(args):
-    """The Kakao arena collection: its arrays are made already, so that only tracks.csv is."""
-    check_name(args)
-    tracks, done, failed = arena.index(args.source, args.top_genres)
-    settings = arena.settings_of([track for track in tracks if track.track_id in done])
-    folder = prepare_folder(Path(args.data_dir) / "arena_npy", settings, args.overwrite)
-    write_index(folder, tracks, done, failed)
-    report(tracks, done, failed, folder)
-    print(folder)
+# ------------------------------------------------------------------ what to convert, and into what
 
 
 def open_source(args):
-    """The name of the folder to make, the extractor (see :mod:`data.features`), the list of tracks."""
+    """(name of the folder to make, :class:`data.collection.Collection`, :class:`data.collection.Extractor`)."""
     if args.features.startswith("exp:"):
-        extractor = ExperimentFeatures(args)
-        return extractor.name, extractor, extractor.tracks
-    if args.features == "embeddings":
-        check_name(args)
-        return args.dataset, *embeddings.adopt(args.source, args.splits)
-    if args.features not in features.KINDS:
-        kinds = ", ".join(features.KINDS)
-        raise utils.UserError(f"--features {args.features} is none of {kinds}, embeddings, exp:ID")
-    name, tracks = find_tracks(args)
-    return name, features.build(features.KINDS[args.features].settings_from(args), args.min_seconds), tracks
+        from training.experiment_features import (
+            ExperimentFeatures,  # not above: the worker processes need no networks
+        )
 
-
-def find_tracks(args):
-    """The dataset's name and its list of :class:`data.collection.Track`."""
+        name = args.dataset or (args.size and f"fma_{args.size}")
+        extractor = ExperimentFeatures(
+            args.features.removeprefix("exp:"), args.exp_dir, args.data_dir, name, args.num_crops
+        )
+        return extractor.name, extractor.collection, extractor
     if args.size and (args.dataset or args.source):
         raise utils.UserError("give either --size (FMA), or --dataset NAME with --source DIR, not both")
     if args.size:
         kind = "" if args.features == "logmel" else f"_{args.features}"
-        return f"fma_{args.size}{kind}", fma.find_tracks(args.data_dir, args.size)
-    check_name(args)
-    if not args.metadata:
-        if args.genres or args.num_genres:
-            raise utils.UserError("--genres and --num_genres go with --metadata, the CSV of tracks and their genres")
-        return args.dataset, collection.find_tracks(args.source, args.splits)
-    genres = args.genres and [genre.strip() for genre in args.genres.split(",")]
-    tracks, several = spotify.find_tracks(args.source, args.metadata, genres, args.num_genres, args.splits)
-    print(f"{len(tracks)} tracks; {several} more are left out, which stand under several of the genres")
-    return args.dataset, tracks
+        return f"fma_{args.size}{kind}", fma.find(args.data_dir, args.size), build_extractor(args)
+    check_name(args.dataset, args.source)
+    if args.features == "embeddings":
+        return args.dataset, *vectors.adopt(args.source, args.splits)
+    if arena.is_arena(args.source):
+        found = arena.find(args.source, args.top_genres)
+        return args.dataset, found, Extractor(arena.settings_of(found.tracks, args.source))
+    return args.dataset, find_files(args), build_extractor(args)
 
 
-def check_name(args):
-    if not (args.dataset and args.source):
+def find_files(args):
+    """The collection of audio files under ``--source``, by folders of genres or by ``--metadata``."""
+    if args.metadata:
+        genres = args.genres and [genre.strip() for genre in args.genres.split(",")]
+        return spotify.find(args.source, args.metadata, genres, args.num_genres, args.splits)
+    if args.genres or args.num_genres:
+        raise utils.UserError("--genres and --num_genres go with --metadata, the CSV of tracks and their genres")
+    return collection.find(args.source, args.splits)
+
+
+def build_extractor(args):
+    """What ``--features`` and the flags of the spectrogram ask for. Raises :class:`utils.UserError`."""
+    if args.features == "waveform":
+        settings = Waveform(sample_rate=args.sr)
+    elif args.features == "music2vec":
+        settings = music2vec.settings_of(args.model, args.window_seconds)
+    elif args.features == "logmel":
+        settings = replace(
+            logmel.default_settings(),
+            sample_rate=args.sr,
+            n_fft=args.n_fft,
+            hop_length=args.hop_length,
+            n_mels=args.n_mels,
+            f_min=args.f_min,
+            f_max=args.sr / 2 if args.f_max is None else args.f_max,
+            mel_scale=args.mel_scale,
+            dtype=args.dtype,
+        )
+        logmel.check_settings(settings)
+    else:
+        kinds = ", ".join(extractors.KINDS)
+        raise utils.UserError(f"--features {args.features} is none of {kinds}, embeddings, exp:ID")
+    return extractors.build(settings, args.min_seconds)
+
+
+def check_name(dataset, source):
+    if not (dataset and source):
         raise utils.UserError("say what to convert: --size small|medium (FMA), or --dataset NAME with --source DIR")
-    if "/" in args.dataset or args.dataset.startswith("."):
-        raise utils.UserError(f"--dataset {args.dataset} is a name for the folder to make, not a path")
+    utils.check_name("--dataset", dataset)
 
 
-class ExperimentFeatures:
-    """The extractor that runs a pre-trained experiment on a spectrogram folder (its own, or ``--dataset``).
-
-    path of a spectrogram → (1, D) float32: the backbone's pooled features, averaged over crops spread evenly.
-    """
-
-    stays_here, resumes = True, True
-
-    def __init__(self, args):
-        import models  # not above: the worker processes, which import this file, need no networks
-        from models.features import extract
-
-        experiment = utils.find_experiment(args.features.removeprefix("exp:"), args.exp_dir)
-        configuration = utils.read_json(experiment / "configuration.json")
-        flags = configuration["flags"]
-        if not flags["method"]:
-            raise utils.UserError(f"experiment {experiment} has no pre-trained network: give another after exp:")
-        name = args.dataset or (args.size and f"fma_{args.size}") or flags["dataset"]
-        folder = dataset.open_folder(args.data_dir, name)
-        dataset.check_settings(folder, configuration["spectrogram"])
-        self.name = f"{name}_{experiment.name}"
-        self.device, self.lock = utils.pick_device("auto"), threading.Lock()
-        self.encoder = models.load(experiment, flags, self.device).encoder()
-        self.extract = functools.partial(extract, self.encoder, device=self.device)
-        self.normalise = dataset.Normalisation(**configuration["normalisation"])
-        self.num_frames = folder.frames_in(flags["crop_seconds"])
-        self.spectrograms = dataset.load(folder, folder.tracks, self.device)
-        self.tracks = [
-            collection.Track(row.track_id, folder.path / row.path, row.path, row.genre_top, row.split)
-            for row in folder.tracks.itertuples()
-        ]
-        self.number = {track.source: number for number, track in enumerate(self.tracks)}
-        self.settings = {
-            "features": f"exp:{experiment.name}",
-            "dataset": name,
-            "num_crops": args.num_crops,
-            "num_layers": 1,
-            "num_features": self.encoder.num_features,
-            "dtype": "float32",
-        }
-
-    def __call__(self, path):
-        tracks = torch.full((self.settings["num_crops"],), self.number[path])
-        starts = self.spectrograms.even_starts(tracks[:1], self.num_frames, len(tracks))[0]
-        with self.lock:
-            x = self.normalise(self.spectrograms.crop(tracks, starts, self.num_frames))
-            return self.extract([x]).mean(0, keepdim=True).cpu().numpy()
-
-    def frames(self, shape):
-        return shape[1] if shape == (1, self.settings["num_features"]) else 0
+# ------------------------------------------------------------------ the folder
 
 
 def prepare_folder(folder, settings, overwrite):
@@ -229,18 +203,15 @@ def prepare_folder(folder, settings, overwrite):
     """
     file = folder / "spectrogram.json"
     if file.exists():
-        there = utils.read_json(file)
-        differing = [key for key in settings if there.get(key) != settings[key]]
+        differing = read_settings(file).differences(settings, apart_from=["index_of"])
         if differing and not overwrite:
-            changes = ", ".join(f"{key} {there.get(key)} → {settings[key]}" for key in differing)
             raise utils.UserError(
-                f"{folder} holds spectrograms with other settings ({changes}): "
+                f"{folder} holds arrays with other settings ({', '.join(differing)}): "
                 "choose the same, another --dataset name, or --overwrite to throw them away"
             )
         if differing:
             shutil.rmtree(folder)
-    utils.write_json(file, settings)
-    return folder
+    utils.write_json(file, settings.to_json())
 
 
 def convert(tracks, folder, extractor, workers):
@@ -269,9 +240,10 @@ def convert(tracks, folder, extractor, workers):
 def frames_made(path, extractor):
     """The frames of a finished array, 0 when there is none."""
     try:
-        return extractor.frames(utils.load_array(path, mmap_mode="r").shape)
+        array = utils.load_array(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return 0
+    return extractor.settings.frames_of(array.shape) if array.dtype == extractor.settings.dtype else 0
 
 
 def run_workers(tracks, folder, extractor, workers):
@@ -306,25 +278,24 @@ def convert_one(job):
     track, folder, extractor = job
     try:
         array = extractor(track.source)
-    except audio.AudioError as error:
+    except logmel.AudioError as error:
         return track, 0, str(error)
-    with utils.atomic_path(folder / track.path) as temporary:
-        np.save(temporary, array, allow_pickle=False)
-    return track, extractor.frames(array.shape), None
+    utils.save_array(folder / track.path, array)
+    return track, extractor.settings.frames_of(array.shape), None
 
 
-def write_index(folder, tracks, done, failed):
+def write_index(folder, found, done, failed):
+    tracks = found.tracks
     rows = [(t.track_id, t.path, t.genre_top, t.split, done[t.track_id]) for t in tracks if t.track_id in done]
-    utils.write_csv(folder / "failed.csv", FAILED_COLUMNS, [
-        (t.track_id, t.source, failed[t.track_id]) for t in tracks if t.track_id in failed
-    ])  # fmt: skip
+    lost = [(t.track_id, t.source, failed[t.track_id]) for t in tracks if t.track_id in failed]
+    utils.write_csv(folder / "failed.csv", FAILED_COLUMNS, [*lost, *found.left_out])
     if not rows:
         raise utils.UserError(f"not one of {len(tracks)} tracks could be converted; see {folder / 'failed.csv'}")
-    utils.write_csv(folder / "tracks.csv", dataset.COLUMNS, rows)
+    utils.write_csv(folder / "tracks.csv", COLUMNS, rows)
 
 
-def report(tracks, done, failed, folder):
-    made = [track for track in tracks if track.track_id in done]
+def report(found, done, failed, folder):
+    made = [track for track in found.tracks if track.track_id in done]
     count = {split: sum(track.split == split for track in made) for split in collection.SPLITS}
     others = len(made) - sum(count.values())
     print(
@@ -332,12 +303,13 @@ def report(tracks, done, failed, folder):
         + ", ".join(f"{n} {split}" for split, n in count.items())
         + (f", {others} excluded" if others else "")
     )
-    if failed:
-        print(f"{len(failed)} could not be converted, named in {folder / 'failed.csv'}:")
-        for track_id, reason in list(failed.items())[:10]:
+    lost = [*failed.items(), *((track_id, reason) for track_id, _, reason in found.left_out)]
+    if lost:
+        print(f"{len(lost)} are left out, named in {folder / 'failed.csv'}:")
+        for track_id, reason in lost[:10]:
             print(f"  {track_id}: {reason}")
-        if len(failed) > 10:
-            print(f"  … and {len(failed) - 10} more")
+        if len(lost) > 10:
+            print(f"  … and {len(lost) - 10} more")
 
 
 if __name__ == "__main__":

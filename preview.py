@@ -76,10 +76,10 @@ def print_table(rows):
 def preview(args):
     """Write a picture and sounds for each track."""
     names, tracks, settings = read_dataset(args) if args.dataset else read_files(args.names)
-    num_frames = round(args.seconds * settings["sample_rate"] / settings["hop_length"])
+    num_frames = round(args.seconds * settings.sample_rate / settings.hop_length)
     if num_frames < 2:
         raise utils.UserError(f"--seconds {args.seconds:g} is shorter than two frames of this spectrogram")
-    audible = settings["hop_length"] <= settings["n_fft"] // 2
+    audible = settings.hop_length <= settings.n_fft // 2
     if not audible and not args.no_wav:
         print("no sounds: these frames are too far apart to be turned back into audio")
     for index, (name, track) in enumerate(zip(names, tracks, strict=True)):
@@ -102,7 +102,7 @@ def read_files(names):
 
 def read_waveform(path, settings):
     try:
-        return audio.read_audio(path, settings["sample_rate"])
+        return audio.read_audio(path, settings.sample_rate)
     except audio.AudioError as error:
         raise utils.UserError(f"{path}: {error}") from None
 
@@ -176,13 +176,13 @@ def draw_panels(path, panels, settings, title):
 def draw_view(axes, view, settings):
     """One spectrogram (F, T) into its axes."""
     num_bands, num_frames = view.shape
-    seconds = num_frames * settings["hop_length"] / settings["sample_rate"]
-    floor = settings.get("db_min", -80.0)
+    seconds = num_frames * settings.hop_length / settings.sample_rate
+    floor = settings.db_min
     picture = axes.imshow(
         view.numpy(), origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
         vmin=floor, vmax=0, extent=(0, seconds, -0.5, num_bands - 0.5),
     )  # fmt: skip
-    shown = [hertz for hertz in HERTZ if settings["f_min"] < hertz < settings["f_max"]]
+    shown = [hertz for hertz in HERTZ if settings.f_min < hertz < settings.f_max]
     axes.set_yticks(sounds.hertz_to_band(torch.tensor(shown, dtype=torch.float32), num_bands, settings).numpy())
     axes.set_yticklabels([f"{hertz // 1000}k" if hertz >= 1000 else str(hertz) for hertz in shown])
     axes.tick_params(labelsize=8, colors=MUTED, length=2)
@@ -195,14 +195,14 @@ def write_sounds(folder, panels, settings):
     gain = None
     for number, (family, name, view) in enumerate(panels):
         waveform = librosa.feature.inverse.mel_to_audio(
-            10 ** (view.numpy() / 10), sr=settings["sample_rate"], n_fft=settings["n_fft"],
-            hop_length=settings["hop_length"], fmin=settings["f_min"], fmax=settings["f_max"],
-            htk=settings["mel_scale"] == "htk",
+            10 ** (view.numpy() / 10), sr=settings.sample_rate, n_fft=settings.n_fft,
+            hop_length=settings.hop_length, fmin=settings.f_min, fmax=settings.f_max,
+            htk=settings.mel_scale == "htk",
         )  # fmt: skip
         gain = gain or 0.5 / max(np.abs(waveform).max(), 1e-9)
         stem = label(family, name).replace(": ", "_").replace(" ", "_")
         with utils.atomic_path(folder / f"{number:02}_{stem}.wav") as temporary:
-            soundfile.write(temporary, (waveform * gain).clip(-1, 1), settings["sample_rate"])
+            soundfile.write(temporary, (waveform * gain).clip(-1, 1), settings.sample_rate)
 
 
 # ------------------------------------------------------------------ measure
@@ -227,10 +227,10 @@ def verify(paths):
         rows.append(summary(f"pitch shift {shift:+d}", trials, highest_shared(shift, settings)))
     for rate in RATES:
         trials = [try_time_stretch(waveform, rate, settings) for waveform in waveforms]
-        rows.append(summary(f"time stretch {float(rate):g}", trials, settings["f_max"]))
+        rows.append(summary(f"time stretch {float(rate):g}", trials, settings.f_max))
     for name, mix in (("mixup", sounds.mixup), ("mean of the dB", pictures.mixup)):
         trials = [try_mixup(*pair, mix, settings) for pair in pairs]
-        rows.append(summary(f"{name}, lam {SHARE}", trials, settings["f_max"]))
+        rows.append(summary(f"{name}, lam {SHARE}", trials, settings.f_max))
     return rows
 
 
@@ -249,7 +249,7 @@ def correlation(a, b):
 
 def try_pitch_shift(waveform, semitones, settings):
     """(done, truth, input) over the bands that the truth can contain."""
-    truth = truth_of(librosa.effects.pitch_shift(waveform, sr=settings["sample_rate"], n_steps=semitones), settings)
+    truth = truth_of(librosa.effects.pitch_shift(waveform, sr=settings.sample_rate, n_steps=semitones), settings)
     x = audio.log_mel(waveform, settings)
     done = sounds.pitch_shift(x[None, None], torch.tensor([float(semitones)]), settings)[0, 0]
     highest = torch.tensor(highest_shared(semitones, settings))
@@ -259,7 +259,7 @@ def try_pitch_shift(waveform, semitones, settings):
 
 def highest_shared(semitones, settings):
     """A shift down leaves nothing above f_max · 2^(semitones/12)."""
-    return settings["f_max"] * min(1.0, 2 ** (semitones / 12))
+    return settings.f_max * min(1.0, 2 ** (semitones / 12))
 
 
 def try_time_stretch(waveform, rate, settings):
@@ -295,8 +295,8 @@ def truth_of(waveform, settings):
 def mel_power(waveform, settings):
     keys = ("n_fft", "hop_length", "n_mels")
     return librosa.feature.melspectrogram(
-        y=waveform, sr=settings["sample_rate"], fmin=settings["f_min"], fmax=settings["f_max"],
-        htk=settings["mel_scale"] == "htk", **{key: settings[key] for key in keys},
+        y=waveform, sr=settings.sample_rate, fmin=settings.f_min, fmax=settings.f_max,
+        htk=settings.mel_scale == "htk", **{key: settings[key] for key in keys},
     )  # fmt: skip
 
 

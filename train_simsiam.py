@@ -15,15 +15,19 @@ import collections
 import math
 import time
 
-import numpy as np
 import torch
 
 import augment
 import models
 import utils
-from data import dataset
+from data import crops
+from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
-from models import backbones, features
+from models import backbones
+from training.experiment import Experiment
+from training.frozen import Cut, KNNMonitor, evenly
+from training.loop import MeanLoss, schedule
+from training.views import TwoViews, Views, check_batch
 
 LOG_COLUMNS = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
 DEFAULT_LR = {"Adam": 0.002, "SGD": 0.06}
@@ -34,7 +38,6 @@ METHOD_OPTIONS = {  # the defaults are the method's own
     "ema": (float, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
 }
 MONITOR_ROWS = 512  # projections that std and rank are measured on
-KNN_TRACKS = 2000  # of training, and as many of validation, that the kNN accuracy is measured with
 
 
 def get_args_parser():
@@ -52,7 +55,7 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("augmentation", augment.describe())
-    group.add_argument("--aug", default="spec", help="spec, image, audio, none, or a comma list (mask,mixup)")
+    group.add_argument("--aug", help="spec (default), image, audio, none, or a comma list (mask,mixup)")
     group.add_argument(
         "--lam", type=float,
         help="mixing weight, the share of the track itself: 1 mixes nothing (default: 0.7, spec 0.8 to 1)",
@@ -115,210 +118,169 @@ def main(args):
     torch.set_float32_matmul_precision("high")
 
     # -------- what to train on
-    experiment, args = start_or_resume(args)
-    folder = dataset.open_folder(args.data_dir, args.dataset)
-    backbones.check_input(args.backbone, folder.settings)
-    train = dataset.load(folder, thin(folder.split("training"), args.num_tracks), device)
-    check_batch(args.batch_size, len(train))
-    args.crop_seconds = args.crop_seconds or folder.default_crop_seconds()
-    num_frames = folder.frames_in(args.crop_seconds)
-    args.bf16 = backbones.uses_bf16(args.bf16, device, args.backbone, min(folder.settings["n_mels"], num_frames))
-    augmentation = augment.build(args.aug, folder.settings, args.lam, args.aug_p)
-    normalise = dataset.measure_normalisation(train)
+    resumed = open_resumed(args) if args.resume else None
+    flags = resumed_flags(resumed, args) if resumed else resolve(args)
+    folder = open_folder(flags.data_dir, flags.dataset)
+    flags = resolve_input(flags, folder, device)
+    rows = folder.split("training")
+    train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
+    check_batch(flags.batch_size, len(train))
+    num_frames = folder.settings.frames_in(flags.crop_seconds)
+    augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
+    normalise = crops.measure_normalisation(train)
+    views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train
-    utils.set_seed(args.seed)
-    method = models.build(vars(args)).to(device, memory_format=torch.channels_last)
-    optimiser = build_optimiser(method, args)
-    if experiment is None:
-        experiment = utils.new_experiment(args.exp_dir)
-        write_configuration(experiment, args, folder, normalise)
-        log = []
-    else:
-        log = load_checkpoint(experiment, method, optimiser, device)
-    knn = KNNMonitor(folder, normalise, num_frames, args, device) if args.knn_every else None
-    print(f"{experiment}: {args.method} {args.backbone}, {len(train)} tracks of {args.dataset}, on {device}")
+    utils.set_seed(flags.seed)
+    method = models.build(vars(flags)).to(device, memory_format=torch.channels_last)
+    optimiser = build_optimiser(
+        method, flags.optim, flags.lr * flags.batch_size / 256, flags.momentum, flags.weight_decay, flags.fix_pred_lr
+    )
+    log = load_checkpoint(resumed.folder, method, optimiser, device) if resumed else []
+    steps = len(views)
+    rates = schedule(optimiser, flags.num_epochs * steps, flags.warmup_epochs * steps, done=len(log) * steps)
+    knn = build_knn(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
+    experiment = resumed or Experiment.new(flags, folder, normalise).made(flags.exp_dir)
+    what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
+    print(f"{experiment.folder}: {what}, on {device}")
 
     # -------- train
-    for epoch in range(len(log), args.num_epochs):
-        utils.set_seed(args.seed, epoch + 1)
-        row = train_one_epoch(method, train, augmentation, normalise, optimiser, num_frames, epoch, args, device)
-        last = epoch + 1 == args.num_epochs
-        row["knn_accuracy"] = knn(method) if knn and (last or (epoch + 1) % args.knn_every == 0) else ""
+    for epoch in range(len(log) + 1, flags.num_epochs + 1):
+        utils.set_seed(flags.seed, epoch)
+        row = train_one_epoch(method, views, optimiser, rates, epoch, flags.num_epochs, flags.bf16, device)
+        last = epoch == flags.num_epochs
+        row["knn_accuracy"] = knn(method.encoder()) if knn and (last or epoch % flags.knn_every == 0) else ""
         log.append(row)
-        save_epoch(experiment, method, optimiser, log, args)
-        print(describe_epoch(row, args.num_epochs))
+        save_epoch(experiment.folder, method, optimiser, log, flags)
+        print(describe_epoch(row, flags.num_epochs))
         warning = monitors.collapse_warning(row["std"], row["effective_rank"], row["dim"])
-        if warning and (last or not epoch % 5):
+        if warning and (last or epoch % 5 == 1):
             print(f"WARNING: {warning}")
 
-    print(experiment)
+    print(experiment.folder)
 
 
-def train_one_epoch(method, train, augmentation, normalise, optimiser, num_frames, epoch, args, device):
+def train_one_epoch(method, views, optimiser, rates, epoch, num_epochs, bf16, device):
     """One pass over the training tracks. Returns a row of the log."""
     begin = time.perf_counter()
     method.train()
-    num_input = round(num_frames * augmentation.context)
-    order, steps = shuffled_batches(len(train), args.batch_size)
-    requests = view_requests(train, order, num_input, args.pair)
-    total_loss = torch.zeros((), device=device)
-    seen = collections.deque(maxlen=math.ceil(MONITOR_ROWS / args.batch_size))
+    mean_loss = MeanLoss(device, epoch)
+    seen = collections.deque(maxlen=math.ceil(MONITOR_ROWS / views.batch_size))
 
-    bar = utils.progress(train.batches(requests, num_input), total=steps, desc=f"epoch {epoch + 1}")
-    for step, (x1, x2) in enumerate(bar):
-        x1, x2 = (normalise(augmentation(x, num_frames)) for x in (x1, x2))
-        set_learning_rate(optimiser, epoch * steps + step, args.num_epochs * steps, args.warmup_epochs * steps)
-        with utils.autocast(device, args.bf16):
+    bar = utils.progress(views, desc=f"epoch {epoch}")
+    for step, (x1, x2) in enumerate(bar, start=1):
+        lr = optimiser.param_groups[0]["lr"]
+        with utils.autocast(device, bf16):
             loss, z = method(x1, x2)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        method.after_step((epoch * steps + step + 1) / (args.num_epochs * steps))
-
-        total_loss += loss.detach()
+        rates.step()
+        method.after_step(((epoch - 1) * len(views) + step) / (num_epochs * len(views)))
+        mean_loss.add(loss, bar)
         seen.append(z)
-        if step % 20 == 0:  # reading the loss waits for the GPU: not at every step
-            bar.set_postfix(loss=f"{check_finite(loss.item(), epoch):.4f}")
 
     z = torch.cat(list(seen)).float()
-    mean_loss = check_finite(total_loss.item() / steps, epoch)
-    seconds = time.perf_counter() - begin
+    loss, seconds = mean_loss.value(), time.perf_counter() - begin
     return {
-        "epoch": epoch + 1,
-        "loss": mean_loss,
+        "epoch": epoch,
+        "loss": loss,
         "std": monitors.normalised_std(z).item(),
         "effective_rank": monitors.effective_rank(z).item(),
         "dim": z.shape[1],
-        "lr": optimiser.param_groups[0]["lr"],
-        "clips_per_second": steps * args.batch_size / seconds,
+        "lr": lr,
+        "clips_per_second": len(views) * views.batch_size / seconds,
         "seconds": seconds,
     }
 
 
-def thin(rows, num_tracks):
-    """``num_tracks`` of the rows, evenly chosen; all of them where there are no more."""
-    if not num_tracks or num_tracks >= len(rows):
-        return rows
-    return rows.iloc[np.linspace(0, len(rows) - 1, num_tracks).astype(int)].reset_index(drop=True)
-
-
-def shuffled_batches(num_tracks, batch_size):
-    """A random order of the tracks as (steps, B), without the incomplete last batch, and the number of steps."""
-    steps = num_tracks // batch_size
-    return torch.randperm(num_tracks)[: steps * batch_size].view(steps, batch_size), steps
-
-
-def view_requests(train, order, num_input, pair):
-    """For each batch of tracks, ((tracks, starts), (tracks, starts)): which crops the two views are made of."""
-    starts1 = train.random_starts(order, num_input)
-    starts2 = starts1 if pair == "same" else train.random_starts(order, num_input)
-    return [((tracks, s1), (tracks, s2)) for tracks, s1, s2 in zip(order, starts1, starts2, strict=True)]
-
-
-def build_optimiser(method, args):
-    lr = args.lr * args.batch_size / 256
+def build_optimiser(method, optim, lr, momentum, weight_decay, fix_pred_lr):
+    """lr: of the batch that is used. Groups with ``fixed`` keep their rate when the others' decays."""
     groups = [
-        {"params": parameters, "base_lr": lr, "fixed": is_predictor and args.fix_pred_lr, "lr": lr}
+        {"params": parameters, "fixed": is_predictor and fix_pred_lr, "lr": lr}
         for parameters, is_predictor in method.parameter_groups()
     ]
-    if args.optim == "Adam":
-        return torch.optim.Adam(groups, weight_decay=args.weight_decay)
-    return torch.optim.SGD(groups, momentum=args.momentum, weight_decay=args.weight_decay)
+    if optim == "Adam":
+        return torch.optim.Adam(groups, weight_decay=weight_decay)
+    return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
 
 
-def set_learning_rate(optimiser, step, num_steps, warmup_steps):
-    factor = utils.cosine_schedule(step, num_steps, warmup_steps)
-    for group in optimiser.param_groups:
-        group["lr"] = group["base_lr"] * (1.0 if group["fixed"] else factor)
+def build_knn(folder, train, normalise, num_frames, flags, device):
+    """The monitor, on validation tracks of the genres that are trained on. Raises :class:`utils.UserError`."""
+    genres = sorted(set(train.rows["genre_top"]))
+    known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
+    validation = crops.load(folder, known, device)
+    labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
+    cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
+    return KNNMonitor(cut, train, labels, validation, validation_labels)
 
 
-class KNNMonitor:
-    """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?"""
+# ------------------------------------------------------------------ flags
 
-    def __init__(self, folder, normalise, num_frames, args, device):
-        rows = thin(folder.split("training"), KNN_TRACKS)
-        genres = sorted(set(rows["genre_top"]))
-        known = thin(folder.split("validation").query("genre_top in @genres").reset_index(drop=True), KNN_TRACKS)
-        self.labels = [dataset.labels_of(part, genres).to(device) for part in (rows, known)]
-        self.sets = [dataset.load(folder, part, device) for part in (rows, known)]
-        self.crop = (num_frames, 1, args.batch_size)
-        self.normalise, self.device, self.bf16 = normalise, device, args.bf16
 
-    def __call__(self, method):
-        views = [(self.normalise(x) for x in crops.every_crop(*self.crop)) for crops in self.sets]
-        banks = [features.extract(method.encoder(), x, self.device, self.bf16) for x in views]
-        return float(monitors.knn_accuracy(banks[0], self.labels[0], banks[1], self.labels[1]))
+def resolve(args):
+    """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
+    if bool(args.size) == bool(args.dataset):
+        raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
+    method = models.METHODS[args.method]
+    options = {
+        name: default if getattr(args, name) is None else getattr(args, name)
+        for name, default in method.options().items()
+    }
+    return utils.Flags(**{
+        **vars(args),
+        **options,
+        "dataset": args.dataset or f"fma_{args.size}",
+        "backbone": args.backbone or method.default_backbone,
+        "lr": DEFAULT_LR[args.optim] if args.lr is None else args.lr,
+        "warmup_epochs": min(10, args.num_epochs // 10) if args.warmup_epochs is None else args.warmup_epochs,
+    })  # fmt: skip
+
+
+def resolve_input(flags, folder, device):
+    """What depends on the arrays: the crop, the views, the precision. Raises :class:`utils.UserError`."""
+    settings = folder.settings
+    backbones.check_input(flags.backbone, settings.kind)
+    seconds = flags.crop_seconds or settings.default_crop_seconds()
+    smallest_side = min(settings.num_rows, settings.frames_in(seconds))
+    bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
+    aug = augment.choose(flags.aug, settings)
+    return utils.Flags(**{**vars(flags), "crop_seconds": seconds, "bf16": bf16, "aug": aug})
+
+
+def open_resumed(args):
+    """The experiment of ``--resume``. Raises :class:`utils.UserError` when there is nothing to go on with."""
+    experiment = Experiment.open(args.resume, args.exp_dir)
+    if not (experiment.folder / "checkpoint.pth").exists():
+        raise utils.UserError(f"{experiment.folder} stopped before its first epoch ended; start it anew")
+    return experiment
+
+
+def resumed_flags(experiment, args):
+    """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
+    here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
+    return utils.Flags(**{**vars(args), **vars(experiment.flags), **here})
 
 
 # ------------------------------------------------------------------ the experiment folder
 
 
-def start_or_resume(args):
-    """(None, args completed) for a new run; (its folder, its own args) for ``--resume``."""
-    if not args.resume:
-        if bool(args.size) == bool(args.dataset):
-            raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
-        args.dataset = args.dataset or f"fma_{args.size}"
-        method = models.METHODS[args.method]
-        args.backbone = args.backbone or method.default_backbone
-        for name, default in method.options().items():
-            if getattr(args, name) is None:
-                setattr(args, name, default)
-        args.lr = DEFAULT_LR[args.optim] if args.lr is None else args.lr
-        if args.warmup_epochs is None:
-            args.warmup_epochs = min(10, args.num_epochs // 10)
-        return None, args
-    experiment = utils.find_experiment(args.resume, args.exp_dir)
-    if not (experiment / "checkpoint.pth").exists():
-        raise utils.UserError(f"{experiment} stopped before its first epoch ended; start it anew")
-    own = argparse.Namespace(**{**vars(args), **utils.read_json(experiment / "configuration.json")["flags"]})
-    own.data_dir, own.exp_dir, own.device = args.data_dir, args.exp_dir, args.device
-    return experiment, own
-
-
-def check_batch(batch_size, num_tracks):
-    if not 2 <= batch_size <= num_tracks:
-        raise utils.UserError(f"--batch_size {batch_size} must be between 2 and the {num_tracks} training tracks")
-
-
-def check_finite(loss, epoch):
-    if not math.isfinite(loss):
-        raise utils.UserError(
-            f"the loss is not finite in epoch {epoch + 1}; the checkpoint of epoch {epoch} is kept: "
-            "start again with a smaller --lr"
-        )
-    return loss
-
-
-def write_configuration(experiment, args, folder, normalise):
-    """Everything that another script, or a reader, needs to know about this experiment."""
-    flags = {name: value for name, value in vars(args).items() if name != "resume"}
-    utils.write_json(experiment / "configuration.json", {
-        "flags": flags,
-        "spectrogram": folder.settings,
-        "normalisation": vars(normalise),
-        "genres": sorted(set(folder.split("training")["genre_top"])),
-        "versions": utils.versions(),
-    })  # fmt: skip
-
-
-def save_epoch(experiment, method, optimiser, log, args):
+def save_epoch(folder, method, optimiser, log, flags):
     """All of contract 2, so that a run that is cut off can be resumed, looked at and used."""
     state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log}
-    utils.save_weights(experiment / "checkpoint.pth", state)
-    utils.save_weights(experiment / "pre.pth", method.state_dict())
-    utils.write_csv(experiment / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
-    if len(log) == args.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
-        title = f"{args.method}, {args.backbone}, {args.dataset}"
-        plots.training_curves(experiment / "train_loss.png", log, dim=log[-1]["dim"], title=title)
-    if args.tensorboard:
-        write_tensorboard(experiment / "tensorboard", log[-1])
+    utils.save_weights(folder / "checkpoint.pth", state)
+    utils.save_weights(folder / "pre.pth", method.state_dict())
+    utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
+    if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
+        title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
+        plots.training_curves(folder / "train_loss.png", log, dim=log[-1]["dim"], title=title)
+    if flags.tensorboard:
+        write_tensorboard(folder / "tensorboard", log[-1])
 
 
-def load_checkpoint(experiment, method, optimiser, device):
+def load_checkpoint(folder, method, optimiser, device):
     """Put the state back and return the rows of the log so far."""
-    state = utils.load_weights(experiment / "checkpoint.pth", device)
+    state = utils.load_weights(folder / "checkpoint.pth", device)
     method.load_state_dict(state["method"])
     optimiser.load_state_dict(state["optimiser"])
     return state["log"]

@@ -31,6 +31,16 @@ class UserError(Exception):
     """Something the person at the keyboard can put right; the message is the one sentence that says how."""
 
 
+class Flags:
+    """The flags of a run with every default filled in, once: nothing changes them any more. ``vars`` gives a dict."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"{name} is resolved: flags do not change")
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of the description and shows every default that is worth showing."""
 
@@ -110,6 +120,12 @@ def progress(iterable=None, **options):
     return tqdm(iterable, mininterval=every, maxinterval=max(10, every), delay=delay, leave=False, **options)
 
 
+def check_name(flag, name):
+    """Raises :class:`UserError` where a name that becomes part of a folder's is a path."""
+    if name.startswith(".") or {"/", "\\", "\0"} & set(name):
+        raise UserError(f"{flag} {name} is a name, not a path")
+
+
 # ------------------------------------------------------------------ files
 
 
@@ -126,9 +142,13 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path, content):
+def write_text(path, text):
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, content):
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path):
@@ -156,6 +176,11 @@ def load_array(path, mmap_mode=None):
     """
     with _ONE_AT_A_TIME:
         return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+
+
+def save_array(path, array):
+    with atomic_path(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)
 
 
 def save_weights(path, state):

@@ -54,21 +54,27 @@ def build(names, settings, lam=None, aug_p=None):
     Args:
         names: a family ("spec", "image", "audio"), "none", or a comma list of single augmentations and
             families. A bare name that several families have is image's; "audio:mixup" says which.
-        settings: those of the spectrogram folder: f_min, f_max, mel_scale, and db_min where it is not −80. What is
-            not a spectrogram (features: waveform …) is not augmented, whatever ``names`` say.
+        settings: those of the spectrogram folder: kind, f_min, f_max, mel_scale, db_min.
         lam: share of the track itself in every mixing, 1 = unmixed; None: 0.7 in image and audio, drawn
             from 0.8 … 1 in spec.
         aug_p: probability of applying each augmentation to a sample; None: each one's own.
     Raises:
-        UserError: on a name that does not exist, or lam or aug_p outside 0 … 1.
+        UserError: on a name that does not exist, lam or aug_p outside 0 … 1, or input that is no spectrogram.
     """
     for flag, value in (("--lam", lam), ("--aug_p", aug_p)):
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"{flag} {value:g} is not between 0 and 1")
     augmentations = [found for name in names.split(",") for found in _find(name.strip())]
-    if "mel_scale" not in settings:
-        augmentations = []
+    if augmentations and settings.kind != "spectrogram":
+        raise UserError(f"--aug {names} is made for spectrograms, this dataset holds {settings.kind}s: --aug none")
     return Pipeline(augmentations, Setup(settings, lam), aug_p)
+
+
+def choose(names, settings):
+    """``--aug``, by default spec for spectrograms and none for anything else. Raises :class:`UserError`."""
+    names = names or ("spec" if settings.kind == "spectrogram" else "none")
+    build(names, settings)
+    return names
 
 
 def describe():

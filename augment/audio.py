@@ -49,19 +49,19 @@ def pitch_shift(x, semitones, settings):
 def band_to_hertz(band, num_bands, settings):
     """Centre frequency of a band, a tensor of any shape, whole or not."""
     low, step = _mel_axis(num_bands, settings)
-    return mel_to_hertz(low + (band + 1) * step, settings["mel_scale"])
+    return mel_to_hertz(low + (band + 1) * step, settings.mel_scale)
 
 
 def hertz_to_band(hertz, num_bands, settings):
     """The inverse of :func:`band_to_hertz`."""
     low, step = _mel_axis(num_bands, settings)
-    return (hertz_to_mel(hertz, settings["mel_scale"]) - low) / step - 1
+    return (hertz_to_mel(hertz, settings.mel_scale) - low) / step - 1
 
 
 def _mel_axis(num_bands, settings):
     """Mel of f_min, and the distance between centres: num_bands triangles share num_bands + 2 corners."""
-    edges = torch.tensor([settings["f_min"], settings["f_max"]], dtype=torch.float64)
-    low, high = hertz_to_mel(edges, settings["mel_scale"]).tolist()
+    edges = torch.tensor([settings.f_min, settings.f_max], dtype=torch.float64)
+    low, high = hertz_to_mel(edges, settings.mel_scale).tolist()
     return low, (high - low) / (num_bands + 1)
 
 

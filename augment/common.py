@@ -26,7 +26,7 @@ class Augmentation:
 class Setup:
     """What an augmentation may need to know."""
 
-    settings: dict  # of the spectrogram folder
+    settings: object  # of the spectrogram folder: f_min, f_max, mel_scale, db_min
     lam: float | None  # weight of the sample itself in mixing; None: what the family draws or fixes
     num_frames: int = 0  # of its output
 

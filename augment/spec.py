@@ -59,7 +59,7 @@ FAMILY = {  # in the order of use
     "gain": Augmentation(
         "up to 3 dB louder or softer",
         1.0,
-        lambda x, on, setup: gain(x, on, setup.settings.get("db_min", -80.0)),
+        lambda x, on, setup: gain(x, on, setup.settings.db_min),
     ),
     "time_mask": Augmentation(
         "up to 15 % of the frames covered",

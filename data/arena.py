@@ -3,7 +3,8 @@
     <source>/song_meta.json             a list of {"id": 12, "song_gn_gnr_basket": ["GN0100"], …}
     <source>/arena_mel/<n>/<id>.npy     (48, 1876) float32: 48 mel bands, 30 s
 
-The arrays stay where they are; tracks.csv names their places. Only their headers are read.
+The arrays stay where they are, and nothing is written there: spectrogram.json names that folder as ``index_of``, and
+the paths of tracks.csv are relative to it. Only the arrays' headers are read.
 """
 
 import collections
@@ -17,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import utils
-from data.collection import Track, stratified_splits
+from data.collection import Collection, Track, stratified_splits
+from data.settings import Spectrogram
 
 SHAPE = (48, 1876)
 CHUNK = 1000  # songs that a thread looks at in one go
@@ -25,11 +27,11 @@ UNKNOWN = "GN9000"  # the genre code of a song without a genre
 FRACTIONS = (0.7, 0.1, 0.2)  # training and validation share the 80 % that the published work trained on
 
 
-def index(source, top_genres):
-    """What there is: all songs as :class:`data.collection.Track`, {track_id: frames}, {track_id: why it is left out}.
+def find(source, top_genres):
+    """The collection as a :class:`data.collection.Collection` whose arrays are there, in ``source/arena_mel``.
 
     Good are songs of exactly one known genre, one of the ``top_genres`` most frequent, with an array of the right
-    shape. Named as failed are arrays of another shape, songs without an array and arrays without a song.
+    shape. Named as left out are arrays of another shape, songs without an array and arrays without a song.
     Raises :class:`utils.UserError`.
     """
     source = Path(source).resolve()
@@ -48,11 +50,15 @@ def index(source, top_genres):
         example = next((f": song {song}, {reason}" for song, reason in failed.items()), "")
         raise utils.UserError(f"{source} has no song of exactly one known genre with an array of {SHAPE}{example}")
     splits = dict(zip(good, stratified_splits([genre_of[song] for song in good], FRACTIONS), strict=True))
-    tracks = [
-        Track(song, path_of.get(song, ""), path_of.get(song, ""), genre_of.get(song), splits.get(song, "excluded"))
-        for song in [*good, *in_order(failed)]
-    ]
-    return tracks, dict.fromkeys(good, SHAPE[1]), failed
+    place = {song: os.path.relpath(path_of[song], source / "arena_mel") for song in good}
+    tracks = [Track(song, path_of[song], place[song], genre_of[song], splits[song]) for song in good]
+    left_out = [(song, path_of.get(song, ""), failed[song]) for song in in_order(failed)]
+    return Collection(tracks, left_out, frames=dict.fromkeys(good, SHAPE[1]))
+
+
+def is_arena(source):
+    """Whether a folder has the collection's form."""
+    return (Path(source) / "song_meta.json").is_file() and (Path(source) / "arena_mel").is_dir()
 
 
 def in_order(songs):
@@ -126,24 +132,24 @@ def right_header():
     return buffer.getvalue(), len(buffer.getvalue()) + 4 * SHAPE[0] * SHAPE[1]
 
 
-def settings_of(tracks, sample=200):
+def settings_of(tracks, source, sample=200):
     """What goes into spectrogram.json: the settings of the collection's paper, and the range of the values there are.
 
-    db_min and db_max are measured on ``sample`` evenly chosen of the (good) ``tracks``; augmentations take db_min
-    for silence.
+    db_min and db_max are measured on ``sample`` evenly chosen of the ``tracks``; augmentations take db_min for
+    silence. ``index_of`` says that the arrays stay in ``source``: nothing is ever written there.
     """
     chosen = [tracks[i] for i in np.linspace(0, len(tracks) - 1, min(sample, len(tracks))).astype(int)]
-    arrays = [np.load(track.source, allow_pickle=False) for track in chosen]
-    return {
-        "features": "arena",  # not "logmel": nobody can make the same from an audio file
-        "sample_rate": 16000,
-        "n_fft": 512,
-        "hop_length": 256,
-        "n_mels": SHAPE[0],
-        "f_min": 0.0,
-        "f_max": 8000.0,
-        "mel_scale": "slaney",
-        "db_min": round(float(min(array.min() for array in arrays)), 2),
-        "db_max": round(float(max(array.max() for array in arrays)), 2),
-        "dtype": "float32",
-    }
+    arrays = [utils.load_array(track.source) for track in chosen]
+    return Spectrogram(
+        features="arena",  # not "logmel": nobody can make the same from an audio file
+        sample_rate=16000,
+        n_fft=512,
+        hop_length=256,
+        n_mels=SHAPE[0],
+        f_min=0.0,
+        f_max=8000.0,
+        db_min=round(float(min(array.min() for array in arrays)), 2),
+        db_max=round(float(max(array.max() for array in arrays)), 2),
+        dtype="float32",
+        more={"index_of": str(Path(source).resolve() / "arena_mel")},
+    )

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 import utils
-from data import dataset
+from data.collection import SPLITS
+from data.folder import open_folder, read_array
 
-SPLITS = ("training", "validation", "test")
 PUBLISHED = {  # tracks per split, in the order of SPLITS (Defferrard et al. 2017, table 4)
     "fma_small": (6400, 800, 800),
     "fma_medium": (19922, 2505, 2573),
@@ -44,7 +45,7 @@ def check_folder(folder):
     Raises :class:`utils.UserError` when it is not a spectrogram folder.
     """
     path = Path(folder).resolve()
-    opened = dataset.open_folder(path.parent, path.name.removesuffix("_npy"))
+    opened = open_folder(path.parent, path.name.removesuffix("_npy"), kinds=("spectrogram",))
     findings = [*check_index(opened), *check_counts(opened)]
     readable, signatures, more = read_all(opened)
     findings += more
@@ -130,7 +131,7 @@ def read_all(folder):
 
 def look_at(folder, row):
     """One track: (its fault or None, the text for it, its signature or None where it cannot be compared)."""
-    if not (folder.path / row.path).is_file():
+    if not Path(folder.file_of(row)).is_file():
         return "missing", f"{row.track_id} ({row.path})", None
     try:
         decibels = read_decibels(folder, row)
@@ -140,18 +141,14 @@ def look_at(folder, row):
         return "broken", f"{row.track_id}: holds values that are not finite", None
     if np.ptp(decibels) < CONSTANT_DB:
         return "constant", f"{row.track_id} ({row.split})", None
-    silent = float((decibels.max(axis=0) <= folder.settings.get("db_min", -80) + CONSTANT_DB).mean())
+    silent = float((decibels.max(axis=0) <= folder.settings.db_min + CONSTANT_DB).mean())
     fault = "silent" if silent > SILENT_SHARE else None
     return fault, f"{row.track_id} ({row.split}): {silent:.0%}", signature_of(decibels)
 
 
 def read_decibels(folder, row):
     """The array of one track in dB, float32 (F, T). Raises :class:`utils.UserError`."""
-    array = dataset.read_array(folder, row)
-    if folder.settings["dtype"] != "uint8":
-        return array.astype(np.float32)
-    low, high = folder.settings["db_min"], folder.settings["db_max"]
-    return array * np.float32((high - low) / 255) + np.float32(low)
+    return folder.settings.decode(torch.from_numpy(read_array(folder, row))).numpy()
 
 
 def signature_of(decibels):

@@ -1,18 +1,19 @@
-"""A collection of music files: tracks with a genre and a split, and the readers that find them.
+"""A collection: tracks with a genre and a split, what is left out of it, and what makes an array of a track.
 
-FMA has its own reader (:mod:`data.fma`); here is the one for any folder of genre sub-folders.
+Every source (:mod:`data.fma`, :mod:`data.spotify`, :mod:`data.arena`, :mod:`data.vectors`) returns a
+:class:`Collection`; here is the one for any folder of genre sub-folders.
 """
 
 import collections
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import utils
-from data.audio import SUFFIXES
+from data.logmel import SUFFIXES
 
 SPLITS = ("training", "validation", "test")
 
@@ -28,8 +29,41 @@ class Track:
     split: str
 
 
-def find_tracks(source, splits_csv=None, suffixes=SUFFIXES):
-    """Tracks of ``source/<genre>/**/<file>``, the layout of GTZAN and of many others.
+@dataclass(frozen=True)
+class Collection:
+    """What a source offers: the tracks to convert, in order, and (track_id, path, reason) of what it leaves out.
+
+    frames: of each track whose array is there already, in the place that the settings name as ``index_of``; empty
+    where arrays are to be made.
+    """
+
+    tracks: list
+    left_out: list = field(default_factory=list)
+    frames: dict = field(default_factory=dict)
+
+
+class Extractor:
+    """Called with a track's source, it returns the array to store, of the shape that its ``settings`` say.
+
+    It is made of settings (the content of spectrogram.json) alone, so that predict.py makes the same array again,
+    and can be pickled, for worker processes use it. It raises :class:`data.logmel.AudioError` for a track that cannot
+    be used.
+
+    stays_here: True where it holds a network or a table: run by threads, not by worker processes.
+    resumes: whether arrays that are there, made with the same settings, are kept.
+    """
+
+    stays_here, resumes = False, True
+
+    def __init__(self, settings, min_seconds=0.0):
+        self.settings, self.min_seconds = settings, min_seconds
+
+    def __call__(self, source):
+        raise NotImplementedError
+
+
+def find(source, splits_csv=None, suffixes=SUFFIXES):
+    """The collection in ``source/<genre>/**/<file>``, the layout of GTZAN and of many others.
 
     A track's id is the file's name without its ending, or its relative path where that is not unique.
     Splits come from ``splits_csv`` (columns track_id,split; tracks it does not name are ``excluded``), or are
@@ -50,10 +84,10 @@ def find_tracks(source, splits_csv=None, suffixes=SUFFIXES):
     ids = _track_ids(files, source)
     genres = [file.relative_to(source).parts[0] for file in files]
     splits = read_splits(splits_csv, ids) if splits_csv else stratified_splits(genres)
-    return [
+    return Collection([
         Track(track_id, file, array_path(genre, track_id), genre, split)
         for track_id, file, genre, split in zip(ids, files, genres, splits, strict=True)
-    ]
+    ])  # fmt: skip
 
 
 def array_path(genre, track_id):

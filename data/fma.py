@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 import utils
-from data.collection import Track
+from data.collection import Collection, Track
 
 # Subsets nest: medium is everything marked small *or* medium, 25,000 tracks.
 SUBSETS = {"small": ["small"], "medium": ["small", "medium"]}
@@ -45,8 +45,8 @@ def select(table, size):
     return rows.sort_values("track_id").reset_index(drop=True)
 
 
-def find_tracks(data_dir, size):
-    """Every track of FMA-``size``: list of :class:`data.collection.Track`.
+def find(data_dir, size):
+    """FMA-``size`` as a :class:`data.collection.Collection`.
 
     Raises :class:`utils.UserError` when the audio folder or the metadata is missing.
     """
@@ -57,7 +57,7 @@ def find_tracks(data_dir, size):
             f"{audio_dir}/000/000002.mp3 exist"
         )
     table = select(read_tracks_csv(Path(data_dir) / "fma_metadata" / "tracks.csv"), size)
-    return [
+    return Collection([
         Track(
             track_id=row.track_id,
             source=audio_dir / row.track_id[:3] / f"{row.track_id}.mp3",
@@ -66,4 +66,4 @@ def find_tracks(data_dir, size):
             split=row.split,
         )
         for row in table.itertuples()
-    ]
+    ])  # fmt: skip

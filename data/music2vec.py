@@ -13,70 +13,66 @@ import threading
 import torch
 
 import utils
-from data import audio
+from data.collection import Extractor
+from data.logmel import AudioError, read_audio
+from data.settings import Embedding
 
 WINDOWS_AT_ONCE = 8  # of 30 s: about 4 GB while they run
 
 
-class Music2Vec:
+class Music2Vec(Extractor):
     """All hidden states of the model, averaged over the whole track: (L, D) float32.
 
     The waveform is cut into windows of ``window_seconds``; windows of one length run together and the shorter
     rest runs on its own, so nothing is padded and no window sees another. Each frame counts the same.
     """
 
-    stays_here, resumes = True, True
+    stays_here = True
 
     def __init__(self, settings, min_seconds=0.0):
-        self.settings, self.min_seconds = settings, min_seconds
+        super().__init__(settings, min_seconds)
         self.lock = threading.Lock()  # threads read audio ahead of the one that holds the network
 
-    @staticmethod
-    def settings_from(flags):
-        """Raises :class:`utils.UserError` when there is no such model, or it is of another class."""
-        if flags.window_seconds < 0.1:
-            raise utils.UserError(f"--window_seconds {flags.window_seconds:g} is too short: give at least 0.1")
-        config = _load("Data2VecAudioConfig", flags.model)
-        return {
-            "features": "music2vec",
-            "model": flags.model,
-            "sample_rate": _preparation(flags.model).sampling_rate,
-            "window_seconds": flags.window_seconds,
-            "num_layers": config.num_hidden_layers + 1,
-            "num_features": config.hidden_size,
-            "dtype": "float32",
-        }
-
     def __call__(self, path):
-        waveform = audio.read_audio(path, self.settings["sample_rate"], self.min_seconds)
+        waveform = read_audio(path, self.settings.more["sample_rate"], self.min_seconds)
         with self.lock:
             return self.embed(waveform).cpu().numpy()
 
-    def frames(self, shape):
-        return shape[1] if shape == (self.settings["num_layers"], self.settings["num_features"]) else 0
-
     @functools.cached_property
     def network(self):
-        network = load_network(self.settings["model"])
+        network = load_network(self.settings.more["model"])
         return network.to(utils.pick_device("auto"))
 
     @functools.cached_property
     def prepare(self):
-        return _preparation(self.settings["model"])
+        return _preparation(self.settings.more["model"])
 
     @torch.inference_mode()
     def embed(self, waveform):
-        """waveform (S,) → (L, D). Raises :class:`data.audio.AudioError` when not one frame fits into it."""
-        length = round(self.settings["window_seconds"] * self.settings["sample_rate"])
+        """waveform (S,) → (L, D). Raises :class:`data.logmel.AudioError` when not one frame fits into it."""
+        length = round(self.settings.more["window_seconds"] * self.settings.more["sample_rate"])
         total, num_frames = 0, 0
         for windows in cut(waveform, length, least=receptive_field(self.network.config)):
-            x = self.prepare(list(windows), sampling_rate=self.settings["sample_rate"], return_tensors="pt")
+            x = self.prepare(list(windows), sampling_rate=self.settings.more["sample_rate"], return_tensors="pt")
             states = self.network(x.input_values.to(self.network.device), output_hidden_states=True).hidden_states
             total = total + torch.stack([state.sum((0, 1)) for state in states])
             num_frames += states[0].shape[:2].numel()
         if not num_frames:
-            raise audio.AudioError("too short for the model: give a larger --min_seconds")
+            raise AudioError("too short for the model: give a larger --min_seconds")
         return total / num_frames
+
+
+def settings_of(model, window_seconds):
+    """The settings of what ``model``, a folder or a name, makes of windows of this length.
+
+    Raises :class:`utils.UserError` when there is no such model, or it is of another class.
+    """
+    if window_seconds < 0.1:
+        raise utils.UserError(f"--window_seconds {window_seconds:g} is too short: give at least 0.1")
+    config = _load("Data2VecAudioConfig", model)
+    rate = _preparation(model).sampling_rate
+    more = {"model": model, "sample_rate": rate, "window_seconds": window_seconds}
+    return Embedding("music2vec", config.num_hidden_layers + 1, config.hidden_size, more=more)
 
 
 def cut(waveform, length, least):

@@ -43,10 +43,10 @@ def choose_genres(table, genres=None, num_genres=None):
     return there[:num_genres]
 
 
-def find_tracks(source, metadata, genres=None, num_genres=None, splits_csv=None):
-    """(list of :class:`data.collection.Track`, how many tracks stand under several of the genres).
+def find(source, metadata, genres=None, num_genres=None, splits_csv=None):
+    """A :class:`data.collection.Collection`, without the tracks that stand under several of the genres.
 
-    Those have no single right answer and are left out. The audio of a track is ``source/<track_id>.mp3``, there or
+    Those have no single right answer. The audio of a track is ``source/<track_id>.mp3``, there or
     not, so that the splits do not depend on what has been downloaded so far.
     Raises :class:`utils.UserError`.
     """
@@ -61,8 +61,12 @@ def find_tracks(source, metadata, genres=None, num_genres=None, splits_csv=None)
         raise utils.UserError(f"--metadata {metadata} has no track that stands under one genre only")
     ids, names = rows["track_id"].tolist(), rows["track_genre"].tolist()
     splits = collection.read_splits(splits_csv, ids) if splits_csv else collection.stratified_splits(names)
+    left_out = [
+        (track_id, source / f"{track_id}.mp3", f"stands under several of the genres: {', '.join(sorted(group))}")
+        for track_id, group in table[several].groupby("track_id")["track_genre"]
+    ]
     tracks = [
         collection.Track(track_id, source / f"{track_id}.mp3", collection.array_path(genre, track_id), genre, split)
         for track_id, genre, split in zip(ids, names, splits, strict=True)
     ]
-    return tracks, table.loc[several, "track_id"].nunique()
+    return collection.Collection(tracks, left_out)

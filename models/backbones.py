@@ -64,18 +64,16 @@ def halving(before, after, dilation):
     return nn.Conv2d(before, after, kernel_size=3, stride=2, padding=dilation, dilation=dilation)
 
 
-def build(name, num_mels=None):
-    """A fresh backbone: one of ``NAMES``, or ``stats``, which needs ``num_mels``."""
-    if name == "stats":
-        return BandStatistics(num_mels)
+def build(name):
+    """A fresh backbone, one of ``NAMES``."""
     if name in RESNETS:
         return resnet(name)
     return {"conv8": conv8, "conv8_dilated": lambda: conv8(dilation=2), "samplecnn": SampleCNN}[name]()
 
 
-def default_for(settings):
-    """The backbone for a dataset, where none is asked for."""
-    return "samplecnn" if settings.get("features") == "waveform" else "resnet18"
+def default_for(kind):
+    """The backbone for arrays of this kind, where none is asked for."""
+    return "samplecnn" if kind == "waveform" else "resnet18"
 
 
 def uses_bf16(asked, device, name, smallest_side):
@@ -89,12 +87,11 @@ def uses_bf16(asked, device, name, smallest_side):
     return bool(asked) and name in RESNETS and smallest_side > 32
 
 
-def check_input(name, settings):
-    """Raises :class:`utils.UserError` when backbone ``name`` does not understand such arrays."""
-    made = settings.get("features", "logmel")
-    if (name in WAVEFORM) != (made == "waveform"):
-        wanted = "waveform" if name in WAVEFORM else "logmel"
+def check_input(name, kind):
+    """Raises :class:`utils.UserError` when backbone ``name`` does not understand arrays of this kind."""
+    if (name in WAVEFORM) != (kind == "waveform"):
+        wanted, features = ("waveform", "waveform") if name in WAVEFORM else ("spectrogram", "logmel")
         raise utils.UserError(
-            f"--backbone {name} takes {wanted} input, this dataset holds {made}: choose another backbone, or run "
-            f"preprocessing.py --features {wanted}"
+            f"--backbone {name} takes {wanted}s, this dataset holds {kind}s: choose another backbone, or run "
+            f"preprocessing.py --features {features}"
         )

@@ -4,11 +4,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-import models
-import utils
-from models import backbones
-from models.heads import ChooseLayer, genre_head
-
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
 
@@ -45,25 +40,3 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
     return {"C": best.C, "validation_accuracy": float(accuracy)}
-
-
-def load(experiment, configuration, transfer, result, device):
-    """The classifier that transfer.py left in folder ``transfer``; ``result`` is its result.json.
-
-    Raises :class:`utils.UserError` when a weight file is missing or does not fit.
-    """
-    weights = utils.load_weights(transfer / "transfer.pth", device)
-    if "num_layers" in configuration["spectrogram"]:
-        backbone = ChooseLayer(result["layer"], configuration["spectrogram"]["num_layers"])
-    elif result["frozen"] and configuration["flags"]["method"]:
-        backbone = models.load(experiment, configuration["flags"], device).encoder(result["layer"])
-    else:
-        backbone = backbones.build(result["backbone"], configuration["spectrogram"]["n_mels"])
-    options = {name: result[name] for name in ("hidden", "dropout", "batch_norm", "num_layers") if name in result}
-    head = genre_head(result["num_features"], len(result["genres"]), **options)
-    network = Classifier(backbone, head)
-    try:
-        network.load_state_dict({**network.state_dict(), **weights})
-    except RuntimeError:
-        raise utils.UserError(f"{transfer / 'transfer.pth'} does not fit its result.json") from None
-    return network.to(device).eval()

@@ -7,13 +7,13 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from data.audio import default_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import augment
 import preview
 from augment import audio, common, image, spec
-from data.audio import default_settings
 from utils import UserError
 
 SLANEY = default_settings() | {"n_mels": 40}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from data.audio import default_settings, log_mel
 
 import augment
 import preview
 import utils
-from data.audio import default_settings, log_mel
 
 ROOT = Path(__file__).parents[1]
 NUM_PANELS = 2 + sum(len(table) + 1 for table in augment.FAMILIES.values())

@@ -1,7 +1,4 @@
-"""Embeddings: arrays (L, D) that some network made of a track; adopting other people's, and reading a folder of them.
-
-spectrogram.json of an embedding folder has num_layers (L, 1 where there is only one vector) and num_features (D) in
-place of the spectrogram's settings, and ``frames`` in tracks.csv is D, the columns of the array.
+"""Embeddings that are there already, arrays (L, D) that some network made of a track: how they are adopted.
 
 Axes: N tracks, L layer (hidden state), D feature dimension.
 """
@@ -10,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 import utils
-from data import audio, collection
+from data import collection
+from data.logmel import AudioError
+from data.settings import Embedding
 
 FORMS = """\
 These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
@@ -23,8 +21,8 @@ transfer's folder with what transfer.py --save_features wrote (features.npy, tra
 INDEX = ("track_id", "genre_top", "split")
 
 
-class Adopted:
-    """The extractor that takes each track's vectors as they are: path → (L, D) float32.
+class Adopted(collection.Extractor):
+    """The extractor that takes each track's vectors as they are: source → (L, D) float32.
 
     ``vectors`` maps a track's ``source`` to its array, or is None where ``source`` is itself an .npy file.
     """
@@ -33,40 +31,29 @@ class Adopted:
 
     def __init__(self, source, shape, vectors=None):
         num_layers, num_features = (1, *shape)[-2:]
+        super().__init__(Embedding(num_layers=num_layers, num_features=num_features, more={"source": str(source)}))
         self.vectors = vectors
-        self.settings = {
-            "features": "embeddings",
-            "source": str(source),
-            "num_layers": num_layers,
-            "num_features": num_features,
-            "dtype": "float32",
-        }
 
     def __call__(self, path):
         array = np.atleast_2d(read_vectors(path) if self.vectors is None else self.vectors[path])
-        if not self.frames(array.shape):
-            raise audio.AudioError(f"has the shape {array.shape}, not {self._shape()} as the first track")
+        if not self.settings.frames_of(array.shape):
+            expected = self.settings.num_layers, self.settings.num_features
+            raise AudioError(f"has the shape {array.shape}, not {expected} as the first track")
         if not np.isfinite(array).all():
-            raise audio.AudioError("holds values that are not finite numbers")
+            raise AudioError("holds values that are not finite numbers")
         return array.astype(np.float32)
-
-    def frames(self, shape):
-        return shape[1] if shape == self._shape() else 0
-
-    def _shape(self):
-        return self.settings["num_layers"], self.settings["num_features"]
 
 
 def adopt(source, splits_csv=None):
-    """(extractor, list of :class:`data.collection.Track`) of vectors that lie at ``source`` in one of ``FORMS``.
+    """(:class:`data.collection.Collection`, extractor) of vectors that lie at ``source`` in one of ``FORMS``.
 
     Raises :class:`utils.UserError`.
     """
     source = Path(source)
     exported = (source / "features.npy").is_file() and (source / "tracks.csv").is_file()
     if source.is_dir() and not exported:
-        tracks = collection.find_tracks(source, splits_csv, suffixes=(".npy",))
-        return Adopted(source, first_shape(tracks)), tracks
+        found = collection.find(source, splits_csv, suffixes=(".npy",))
+        return found, Adopted(source, first_shape(found.tracks))
     read = read_exported if exported else {".npz": read_npz, ".csv": read_csv}.get(source.suffix.lower())
     if not read or not source.exists():
         raise utils.UserError(f"--source {source} is neither a folder nor an .npz or .csv file of embeddings")
@@ -75,7 +62,7 @@ def adopt(source, splits_csv=None):
         raise utils.UserError(f"{source} has embeddings of shape {array.shape} for {len(index)} tracks")
     tracks = tracks_of(index, source, splits_csv)
     vectors = dict(zip((track.source for track in tracks), array, strict=True))
-    return Adopted(source, array.shape[1:], vectors), tracks
+    return collection.Collection(tracks), Adopted(source, array.shape[1:], vectors)
 
 
 def first_shape(tracks):
@@ -83,19 +70,19 @@ def first_shape(tracks):
     for track in tracks:
         try:
             return read_vectors(track.source).shape
-        except audio.AudioError:
+        except AudioError:
             continue
     raise utils.UserError(f"not one of {len(tracks)} .npy files is an array (D,) or (L, D), such as {track.source}")
 
 
 def read_vectors(path):
-    """One .npy of shape (D,) or (L, D). Raises :class:`data.audio.AudioError`."""
+    """One .npy of shape (D,) or (L, D). Raises :class:`data.logmel.AudioError`."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        raise audio.AudioError("not an array that can be read") from None
+        raise AudioError("not an array that can be read") from None
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "fiu":
-        raise audio.AudioError(f"an array of {array.dtype} of shape {array.shape}, not of numbers (D,) or (L, D)")
+        raise AudioError(f"an array of {array.dtype} of shape {array.shape}, not of numbers (D,) or (L, D)")
     return array
 
 
@@ -148,31 +135,3 @@ def tracks_of(index, source, splits_csv=None):
         collection.Track(track_id, source / track_id, collection.array_path(genre, track_id), genre, split)
         for track_id, genre, split in zip(ids, genres, splits, strict=True)
     ]
-
-
-# ------------------------------------------------------------------ reading a folder
-
-
-class Vectors:
-    """The embeddings of some rows of an embedding folder: ``array`` (N, L, D) float32, on the device."""
-
-    def __init__(self, folder, rows, device):
-        self.rows = rows
-        shape = folder.settings["num_layers"], folder.settings["num_features"]
-        array = np.empty((len(rows), *shape), dtype=np.float32)
-        for number, path in enumerate(rows["path"]):
-            array[number] = self._read(folder.path / path, shape)
-        self.array = torch.from_numpy(array).to(device)
-
-    def __len__(self):
-        return len(self.rows)
-
-    @staticmethod
-    def _read(path, shape):
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
-        if array.shape != shape:
-            raise utils.UserError(f"{path} has shape {array.shape}, spectrogram.json says {shape}: make it again")
-        return array

@@ -1,112 +1,17 @@
-"""A spectrogram folder (``<data_dir>/<dataset>_npy/``) and fast batches of crops from it.
+"""Fast batches of crops from a folder of spectrograms or waveforms, and the vectors of a folder of embeddings.
 
-Axes: N tracks, B batch, F mel band (row 0 = lowest), T frame.
+Axes: N tracks, B batch, F mel band (row 0 = lowest), T frame, L layer, D feature dimension.
 """
 
 import concurrent.futures
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-import utils
-
-DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float16": torch.float16, "float32": torch.float32}
-COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
-WAVEFORM_CROP = 3**10  # samples that a SampleCNN hears at once: 59049, 2.7 s at 22,050 Hz
-LEAST_FRAMES = 64  # of a crop: less leaves a ResNet, which divides by 32, nothing to see
-
-
-@dataclass
-class SpectrogramFolder:
-    """What stands in tracks.csv and spectrogram.json of one folder."""
-
-    dataset: str
-    path: Path
-    settings: dict
-    tracks: pd.DataFrame
-
-    @property
-    def holds_embeddings(self):
-        """Arrays (num_layers, num_features), see :mod:`data.embeddings`, in place of spectrograms."""
-        return "num_layers" in self.settings
-
-    def split(self, name):
-        """The rows of one split. Raises :class:`utils.UserError` when it has no track."""
-        rows = self.tracks[self.tracks["split"] == name].reset_index(drop=True)
-        if rows.empty:
-            there = ", ".join(f"{split} ({n})" for split, n in self.tracks["split"].value_counts().items())
-            raise utils.UserError(f"{self.path} has no track in the split '{name}'; it has: {there}")
-        return rows
-
-    def frames_in(self, seconds):
-        return max(1, round(seconds * self.settings["sample_rate"] / self.settings["hop_length"]))
-
-    def seconds_in(self, frames):
-        return frames * self.settings["hop_length"] / self.settings["sample_rate"]
-
-    def default_crop_seconds(self):
-        """5 s, or as long as 64 frames take where the frames are coarse; 59049 samples of a waveform."""
-        if self.settings.get("features") == "waveform":
-            return self.seconds_in(WAVEFORM_CROP)
-        return max(5.0, round(self.seconds_in(LEAST_FRAMES), 2))
-
-
-def open_folder(data_dir, dataset, or_embeddings=False):
-    """Open a spectrogram folder, or an embedding folder where that will do as well.
-
-    Raises :class:`utils.UserError` that says what is missing.
-    """
-    path = Path(data_dir) / f"{dataset}_npy"
-    if not (path / "tracks.csv").is_file():
-        there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
-        raise utils.UserError(
-            f"no spectrograms at {path}: run preprocessing.py first (--size, or --dataset NAME --source DIR), "
-            f"or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
-        )
-    try:
-        tracks = pd.read_csv(path / "tracks.csv", dtype={"track_id": str, "genre_top": str}, keep_default_na=False)
-        tracks = tracks[COLUMNS]
-    except (ValueError, KeyError, pd.errors.ParserError):
-        raise utils.UserError(f"{path / 'tracks.csv'} needs the columns {','.join(COLUMNS)}") from None
-    folder = SpectrogramFolder(dataset, path, utils.read_json(path / "spectrogram.json"), tracks)
-    if folder.holds_embeddings and not or_embeddings:
-        raise utils.UserError(f"{path} holds embeddings, which only transfer.py takes, without --exp_path")
-    return folder
-
-
-def check_settings(folder, trained):
-    """A network understands only the kind of spectrograms that it was trained on; their storage may differ.
-
-    ``trained`` are the settings of those. Raises :class:`utils.UserError`.
-    """
-    differing = [
-        f"{key} {trained.get(key)} → {folder.settings.get(key)}"
-        for key in sorted({*trained, *folder.settings} - {"dtype", "db_min", "db_max"})
-        if trained.get(key) != folder.settings.get(key)
-    ]
-    if differing:
-        raise utils.UserError(
-            f"{folder.path} has other settings than the experiment was trained on ({', '.join(differing)}): "
-            "run preprocessing.py with the experiment's settings, or pre-train on this dataset"
-        )
-
-
-def labels_of(rows, genres):
-    """Genre names → int64 (N,). Raises :class:`utils.UserError` for a genre that is not in ``genres``."""
-    number = {genre: i for i, genre in enumerate(genres)}
-    unknown = sorted(set(rows["genre_top"]) - set(number))
-    if unknown:
-        raise utils.UserError(
-            f"the split '{rows['split'].iloc[0]}' holds genres that training never saw: {', '.join(unknown)}"
-        )
-    return torch.tensor([number[genre] for genre in rows["genre_top"]])
-
-
-# ------------------------------------------------------------------ crops
+from data.folder import read_array
+from data.settings import DTYPES
 
 
 def load(folder, rows, device, in_memory=None):
@@ -114,8 +19,7 @@ def load(folder, rows, device, in_memory=None):
 
     in_memory: True or False forces it; None decides by the memory there is.
     """
-    bytes_each = DTYPES[folder.settings["dtype"]].itemsize
-    num_bytes = int(rows["frames"].sum()) * folder.settings["n_mels"] * bytes_each
+    num_bytes = int(rows["frames"].sum()) * folder.settings.bytes_per_frame
     if in_memory is None:
         in_memory = num_bytes < 0.4 * _memory()
     if not in_memory:
@@ -169,7 +73,7 @@ class _Crops:
 
     def _to_decibels(self, stored):
         """(B, F, T) as stored → (B, 1, F, T) dB."""
-        return decode(stored.to(self.device, non_blocking=True).unsqueeze(1), self.settings)
+        return self.settings.decode(stored.to(self.device, non_blocking=True).unsqueeze(1))
 
 
 class InMemory(_Crops):
@@ -177,8 +81,8 @@ class InMemory(_Crops):
 
     def __init__(self, folder, rows, device, storage_device):
         super().__init__(folder, rows, device)
-        dtype = DTYPES[self.settings["dtype"]]
-        self.frames = torch.empty(int(self.lengths.sum()), self.settings["n_mels"], dtype=dtype)
+        dtype = DTYPES[self.settings.dtype]
+        self.frames = torch.empty(int(self.lengths.sum()), self.settings.n_mels, dtype=dtype)
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
         for offset, row in zip(self.offsets.tolist(), rows.itertuples(), strict=True):
             self.frames[offset : offset + row.frames] = torch.from_numpy(read_array(folder, row).T)
@@ -230,32 +134,6 @@ class OnDisk(_Crops):
         return tuple(self._to_decibels(crop.result()) for crop in batch)
 
 
-def read_array(folder, row, mmap_mode=None):
-    """One track's stored array (F, T). Raises :class:`utils.UserError` when it is not what tracks.csv says."""
-    path = folder.path / row.path
-    try:
-        array = utils.load_array(path, mmap_mode)
-    except (OSError, ValueError, EOFError) as error:
-        raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
-    if array.shape != (folder.settings["n_mels"], row.frames):
-        raise utils.UserError(
-            f"{path} has shape {array.shape}, tracks.csv and spectrogram.json say "
-            f"({folder.settings['n_mels']}, {row.frames}): run preprocessing.py with --overwrite"
-        )
-    return array
-
-
-def decode(stored, settings):
-    """What is stored → float32: dB of a spectrogram, −1 to 1 of a waveform."""
-    x = stored.float()
-    if settings["dtype"] == "int16":
-        return x / 32768
-    if settings["dtype"] == "uint8":
-        low, high = settings["db_min"], settings["db_max"]
-        return x.mul_((high - low) / 255).add_(low)
-    return x
-
-
 def even_starts(lengths, num_frames, num_crops):
     """lengths (N,) → first frames (N, num_crops) from begin to end of a track; one crop is the central one."""
     places = torch.linspace(0, 1, num_crops) if num_crops > 1 else torch.tensor([0.5])
@@ -272,7 +150,7 @@ def cut_evenly(x, num_frames, num_crops):
 # ------------------------------------------------------------------ normalisation
 
 
-@dataclass
+@dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation in dB, measured on training tracks only."""
 
@@ -285,8 +163,26 @@ class Normalisation:
 
 def measure_normalisation(spectrograms, num_tracks=1000, num_frames=None):
     """The :class:`Normalisation` of evenly chosen tracks, one central crop of 1 s (at least 128 frames) each."""
-    num_frames = num_frames or max(128, spectrograms.folder.frames_in(1.0))
+    num_frames = num_frames or max(128, spectrograms.settings.frames_in(1.0))
     tracks = torch.linspace(0, len(spectrograms) - 1, min(num_tracks, len(spectrograms))).long()
     starts = spectrograms.even_starts(tracks, num_frames, 1)[:, 0]
     x = spectrograms.crop(tracks, starts, num_frames)
     return Normalisation(mean=round(x.mean().item(), 4), std=round(x.std().clamp_min(1e-3).item(), 4))
+
+
+# ------------------------------------------------------------------ embeddings
+
+
+class Vectors:
+    """The embeddings of some rows of a folder: ``array`` (N, L, D) float32, on the device."""
+
+    def __init__(self, folder, rows, device):
+        self.rows = rows
+        shape = folder.settings.num_layers, folder.settings.num_features
+        array = np.empty((len(rows), *shape), dtype=np.float32)
+        for number, row in enumerate(rows.itertuples()):
+            array[number] = read_array(folder, row)
+        self.array = torch.from_numpy(array).to(device)
+
+    def __len__(self):
+        return len(self.rows)

@@ -17,6 +17,7 @@ import torch
 import torchaudio
 
 import utils
+from data.settings import Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
@@ -27,21 +28,8 @@ class AudioError(Exception):
 
 
 def default_settings():
-    """The spectrogram settings of :mod:`preprocessing` when no flag is given."""
-    return {
-        "features": "logmel",
-        "sample_rate": 22050,
-        "n_fft": 2048,
-        "hop_length": 512,
-        "n_mels": 128,
-        "f_min": 0.0,
-        "f_max": 11025.0,
-        "mel_scale": "slaney",
-        "reference": "clip maximum",
-        "db_min": -80.0,
-        "db_max": 0.0,
-        "dtype": "float16",
-    }
+    """The settings of preprocessing.py when no flag is given."""
+    return Spectrogram(reference="clip maximum")
 
 
 def read_audio(path, sample_rate, min_seconds=0.0):
@@ -118,21 +106,26 @@ def mel_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
         )
 
 
+def filters_of(settings):
+    """The mel filters that :class:`data.settings.Spectrogram` settings ask for."""
+    keys = ("sample_rate", "n_fft", "n_mels", "f_min", "f_max", "mel_scale")
+    return mel_filters(*(getattr(settings, key) for key in keys))
+
+
 def mel_power(waveform, settings):
     """Mel power spectrogram: waveform (…, S) → (…, F, T), T = 1 + S // hop_length, as in librosa."""
     waveform = torch.as_tensor(waveform)
-    n_fft = settings["n_fft"]
+    n_fft = settings.n_fft
     spectrum = torch.stft(
         waveform,
         n_fft,
-        settings["hop_length"],
+        settings.hop_length,
         window=torch.hann_window(n_fft, device=waveform.device),
         center=True,
         pad_mode="constant",
         return_complex=True,
     )
-    keys = ("sample_rate", "n_fft", "n_mels", "f_min", "f_max", "mel_scale")
-    filters = mel_filters(*(settings[key] for key in keys)).to(waveform.device)
+    filters = filters_of(settings).to(waveform.device)
     return filters.T @ spectrum.abs().square()
 
 
@@ -143,33 +136,32 @@ def log_mel(waveform, settings):
     """
     decibels = 10 * mel_power(waveform, settings).clamp_min(1e-10).log10()
     decibels = decibels - decibels.amax(dim=(-2, -1), keepdim=True)
-    return decibels.clamp_min(settings["db_min"])
+    return decibels.clamp_min(settings.db_min)
 
 
 def encode(decibels, settings):
     """dB → the array that is stored: float16 dB, or uint8 levels between db_min and db_max."""
-    if settings["dtype"] == "float16":
+    if settings.dtype == "float16":
         return decibels.numpy().astype(np.float16)
-    low, high = settings["db_min"], settings["db_max"]
+    low, high = settings.db_min, settings.db_max
     level = (decibels - low) * (255 / (high - low))
     return level.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def check_settings(settings):
     """Raises :class:`utils.UserError` for spectrogram settings that make no spectrogram."""
-    nyquist = settings["sample_rate"] / 2
-    if not 0 <= settings["f_min"] < settings["f_max"] <= nyquist:
+    nyquist = settings.sample_rate / 2
+    if not 0 <= settings.f_min < settings.f_max <= nyquist:
         raise utils.UserError(
-            f"--f_min {settings['f_min']:g} and --f_max {settings['f_max']:g} must satisfy "
+            f"--f_min {settings.f_min:g} and --f_max {settings.f_max:g} must satisfy "
             f"0 <= f_min < f_max <= {nyquist:g} Hz (half of --sr)"
         )
     for flag, key in (("--n_fft", "n_fft"), ("--hop_length", "hop_length"), ("--n_mels", "n_mels")):
-        if settings[key] < 1:
+        if getattr(settings, key) < 1:
             raise utils.UserError(f"{flag} must be at least 1")
-    keys = ("sample_rate", "n_fft", "n_mels", "f_min", "f_max", "mel_scale")
-    empty = int((mel_filters(*(settings[key] for key in keys)).amax(dim=0) == 0).sum())
+    empty = int((filters_of(settings).amax(dim=0) == 0).sum())
     if empty:
         raise utils.UserError(
-            f"{empty} of the {settings['n_mels']} mel bands would be empty: "
+            f"{empty} of the {settings.n_mels} mel bands would be empty: "
             "lower --n_mels, or raise --n_fft or --f_min"
         )

@@ -1,0 +1,44 @@
+"""What an audio file can be turned into, one array per track: ``--features`` of preprocessing.py.
+
+To add one: a subclass of :class:`Extractor` and a line in ``KINDS``; what it makes is described by one of the types
+of :mod:`data.settings`.
+
+Axes: F mel band (row 0 = lowest), S sample, T frame.
+"""
+
+import numpy as np
+
+import utils
+from data import logmel, music2vec
+from data.collection import Extractor
+
+
+class LogMel(Extractor):
+    """Log-mel spectrogram in dB relative to the clip's maximum: (F, T) float16 or uint8."""
+
+    def __call__(self, path):
+        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        return logmel.encode(logmel.log_mel(waveform, self.settings), self.settings)
+
+
+class Waveform(Extractor):
+    """The mono waveform itself: (1, S) int16 of a full scale of 32768, a spectrogram of one row and hop 1."""
+
+    def __call__(self, path):
+        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)[None]
+
+
+KINDS = {"logmel": LogMel, "waveform": Waveform, "music2vec": music2vec.Music2Vec}
+
+
+def build(settings, min_seconds=0.0):
+    """The extractor that made a folder with these settings; clips under ``min_seconds`` are an AudioError.
+
+    Raises :class:`utils.UserError` when no audio file can be turned into such arrays here.
+    """
+    if settings.features not in KINDS:
+        raise utils.UserError(
+            f"'{settings.features}' features cannot be made from audio files, only {', '.join(KINDS)}"
+        )
+    return KINDS[settings.features](settings, min_seconds)

@@ -1,0 +1,129 @@
+"""A folder of arrays, ``<data_dir>/<dataset>_npy/``: what stands in tracks.csv and spectrogram.json, and its arrays.
+
+Axes: N tracks, F mel band (row 0 = lowest), T frame.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import utils
+from data.settings import read_settings
+
+COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder that preprocessing.py made; ``settings`` is one of the types of :mod:`data.settings`."""
+
+    dataset: str
+    path: Path
+    settings: object
+    tracks: pd.DataFrame
+
+    def split(self, name):
+        """The rows of one split. Raises :class:`utils.UserError` when it has no track."""
+        rows = self.tracks[self.tracks["split"] == name].reset_index(drop=True)
+        if rows.empty:
+            there = ", ".join(f"{split} ({n})" for split, n in self.tracks["split"].value_counts().items())
+            raise utils.UserError(f"{self.path} has no track in the split '{name}'; it has: {there}")
+        return rows
+
+    @property
+    def genres(self):
+        """The genres of the training split, in alphabetical order."""
+        return sorted(set(self.split("training")["genre_top"]))
+
+    def file_of(self, row):
+        """Where the array of a row of ``tracks`` lies: inside the folder, or inside the place it is an index of.
+
+        Raises :class:`utils.UserError` for a path that leads elsewhere.
+        """
+        base = str(self.index_of or self.path)
+        file = os.path.normpath(os.path.join(base, row.path))
+        if not file.startswith(os.path.normpath(base) + os.sep):
+            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {base}")
+        return file
+
+    @property
+    def index_of(self):
+        """The folder whose arrays this one only names, None where it holds its own."""
+        if "index_of" in self.settings.more:
+            return self.settings.more["index_of"]
+        return "/" if self.settings.features == "arena" else None  # folders made before index_of was written
+
+
+def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
+    """Open the folder of ``dataset``, which must hold one of ``kinds``.
+
+    Raises :class:`utils.UserError` that says what is missing.
+    """
+    utils.check_name("--dataset", dataset)
+    path = Path(data_dir) / f"{dataset}_npy"
+    if not (path / "tracks.csv").is_file():
+        there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
+        raise utils.UserError(
+            f"no spectrograms at {path}: run preprocessing.py first (--size, or --dataset NAME --source DIR), "
+            f"or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
+        )
+    folder = Folder(dataset, path, read_settings(path / "spectrogram.json"), read_tracks(path / "tracks.csv"))
+    if folder.settings.kind not in kinds:
+        kind = folder.settings.kind
+        advice = "; only transfer.py takes embeddings, without --exp_path" if kind == "embedding" else ""
+        raise utils.UserError(f"{path} holds {kind}s, not {'s or '.join(kinds)}s{advice}")
+    return folder
+
+
+def read_tracks(path):
+    """tracks.csv as a table of ``COLUMNS``. Raises :class:`utils.UserError`."""
+    try:
+        text = dict.fromkeys(("track_id", "path", "genre_top", "split"), str)
+        return pd.read_csv(path, dtype={**text, "frames": int}, keep_default_na=False)[COLUMNS]
+    except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError):
+        raise utils.UserError(f"{path} needs the columns {','.join(COLUMNS)}") from None
+
+
+def check_settings(folder, trained):
+    """A network understands only the kind of arrays that it was trained on; their storage may differ.
+
+    ``trained`` are the settings of those. Raises :class:`utils.UserError`.
+    """
+    differing = trained.differences(folder.settings, apart_from=trained.storage)
+    if differing:
+        raise utils.UserError(
+            f"{folder.path} has other settings than the experiment was trained on ({', '.join(differing)}): "
+            "run preprocessing.py with the experiment's settings, or pre-train on this dataset"
+        )
+
+
+def labels_of(rows, genres):
+    """Genre names → int64 (N,). Raises :class:`utils.UserError` for a genre that is not in ``genres``."""
+    number = {genre: i for i, genre in enumerate(genres)}
+    unknown = sorted(set(rows["genre_top"]) - set(number))
+    if unknown:
+        raise utils.UserError(
+            f"the split '{rows['split'].iloc[0]}' holds genres that training never saw: {', '.join(unknown)}"
+        )
+    return torch.tensor([number[genre] for genre in rows["genre_top"]])
+
+
+def read_array(folder, row, mmap_mode=None):
+    """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says."""
+    path = folder.file_of(row)
+    try:
+        array = utils.load_array(path, mmap_mode)
+    except (OSError, ValueError, EOFError) as error:
+        raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
+    frames = folder.settings.frames_of(array.shape)
+    if not frames or frames != row.frames or array.dtype != np.dtype(folder.settings.dtype):
+        rows = folder.settings.num_rows
+        raise utils.UserError(
+            f"{path} has shape {array.shape} of {array.dtype}, tracks.csv and spectrogram.json say "
+            f"({rows}, {row.frames}) of {folder.settings.dtype}: run preprocessing.py with --overwrite"
+        )
+    return array

@@ -1,0 +1,106 @@
+"""Frozen features: what a network makes of the crops of every track, computed once however often they are used.
+
+Axes: N tracks, C crops, B batch, F mel band, T frame, L layer, D feature dimension.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import utils
+from evaluation import monitors
+
+CROPS_AT_ONCE = 64
+KNN_TRACKS = 2000  # of training, and as many of validation, that the kNN accuracy is measured with
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a track is heard: ``num_crops`` crops of ``num_frames``, spread evenly, in what precision, and where."""
+
+    num_frames: int
+    num_crops: int
+    normalise: object
+    device: torch.device
+    bf16: bool = False
+    batch_size: int = CROPS_AT_ONCE
+
+    def extract(self, network, crops, tracks=None, desc="features"):
+        """What ``network`` makes of every crop of ``tracks`` (default: all), in eval mode: (N, C, D) float32.
+
+        Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
+        """
+        num_tracks = len(crops if tracks is None else tracks)
+        batches = crops.every_crop(self.num_frames, self.num_crops, self.batch_size, tracks)
+        if desc:
+            batches = utils.progress(batches, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)
+        views = (self.normalise(x) for x in batches)
+        return extract(network, views, self.device, self.bf16).view(num_tracks, self.num_crops, -1)
+
+
+class WholeVectors:
+    """The same of embeddings: a track is one "crop", whose vectors are read, not computed."""
+
+    num_crops, num_frames, bf16 = 1, None, False
+
+    def extract(self, network, vectors, tracks=None, desc=None):
+        """(N, 1, D) of one layer, (N, 1, L, D) of all."""
+        return network(vectors.array if tracks is None else vectors.array[tracks]).unsqueeze(1)
+
+
+@torch.no_grad()
+def extract(network, batches, device, bf16=False):
+    """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device."""
+    was_training = network.training
+    network.eval()
+    with utils.autocast(device, bf16):
+        features = torch.cat([network(x).float() for x in batches])
+    network.train(was_training)
+    return features
+
+
+class FrozenFeatures:
+    """The features of one network: each track passes through it once, whoever asks, and in whatever order."""
+
+    def __init__(self, network, cut):
+        self.network, self.cut = network, cut
+        self.known = {}  # what holds the crops → (features (N, C, …), which tracks are there (N,))
+
+    def of(self, crops, tracks=None):
+        """(N, C, D) of ``tracks`` (N,) of one split (default: all), (N, C, L, D) of several layers."""
+        tracks = torch.arange(len(crops)) if tracks is None else tracks
+        features, there = self.known.get(id(crops), (None, torch.zeros(len(crops), dtype=torch.bool)))
+        missing = tracks[~there[tracks]]
+        if len(missing):
+            new = self.cut.extract(self.network, crops, None if len(missing) == len(crops) else missing)
+            if features is None:
+                features = new.new_empty(len(crops), *new.shape[1:])
+            features[missing], there[missing] = new, True
+            self.known[id(crops)] = features, there
+        return features[tracks]
+
+
+class KNNMonitor:
+    """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?
+
+    train, validation: crops, as :func:`data.crops.load` holds them; labels, of the same tracks: pairs of (N,).
+    """
+
+    def __init__(self, cut, train, labels, validation, validation_labels):
+        self.cut, self.parts = cut, []
+        for crops, genres in ((train, labels), (validation, validation_labels)):
+            tracks = evenly(len(crops), KNN_TRACKS)
+            self.parts.append((crops, tracks, genres[tracks].to(cut.device)))
+
+    def __call__(self, network):
+        banks = [self.cut.extract(network, crops, tracks, desc=None)[:, 0] for crops, tracks, _ in self.parts]
+        (_, _, labels), (_, _, validation_labels) = self.parts
+        return float(monitors.knn_accuracy(banks[0], labels, banks[1], validation_labels))
+
+
+def evenly(number, most):
+    """``most`` of ``number`` indices, evenly chosen; all of them where there are no more."""
+    if not most or most >= number:
+        return torch.arange(number)
+    return torch.from_numpy(np.linspace(0, number - 1, most).astype(int))

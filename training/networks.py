@@ -1,0 +1,82 @@
+"""What made the features of a classifier, written once as a record, and the one way from a record to a network.
+
+Axes: B batch, F mel band, T frame, L layer, D feature dimension, C genres.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import models
+import utils
+from models import backbones, heads
+from models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Network:
+    """The record of a classifier's network: result.json holds it as ``network``.
+
+    kind: a key of ``KINDS``; method, backbone: of the experiment; layer: "backbone" or "projector", of embeddings
+    "all" or a number; seed: of random weights; num_features: D; head: options of :func:`models.heads.genre_head`.
+    """
+
+    kind: str
+    method: str | None = None
+    backbone: str | None = None
+    layer: str | None = None
+    seed: int | None = None
+    num_features: int | None = None
+    head: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def saved_whole(self):
+        """Whether transfer.pth holds all weights; else only the head's, the others are pre.pth."""
+        return self.kind != "encoder"
+
+    def backbone_of(self, experiment):
+        """The module that makes features, as it is before any label is seen: (B, 1, F, T) → (B, D)."""
+        return KINDS[self.kind](self, experiment)
+
+
+def untrained(network, experiment):
+    """The architecture whose weights the labels train: the experiment's up to the layer, or a bare backbone."""
+    if network.method:
+        return models.build(vars(experiment.flags)).encoder(network.layer)
+    return backbones.build(network.backbone)
+
+
+# kind → (record, experiment) → module
+KINDS = {
+    "encoder": lambda network, experiment: experiment.method().encoder(network.layer),
+    "random": lambda network, experiment: backbones.build(network.backbone),
+    "trained": lambda network, experiment: untrained(network, experiment),
+    "statistics": lambda network, experiment: backbones.BandStatistics(experiment.settings.n_mels),
+    "embeddings": lambda network, experiment: heads.ChooseLayer(network.layer, experiment.settings.num_layers),
+}
+
+
+def state_of(network, classifier):
+    """The weights that transfer.pth has to hold for the record ``network``."""
+    if network.saved_whole:
+        return classifier.state_dict()
+    return {f"head.{name}": value for name, value in classifier.head.state_dict().items()}
+
+
+def load_classifier(result, experiment, device):
+    """The classifier of a :class:`evaluation.results.Result`, in eval mode.
+
+    Raises :class:`utils.UserError` when a weight file is missing or does not fit its record.
+    """
+    file = result.folder / "transfer.pth"
+    weights = utils.load_weights(file, device)
+    try:
+        network = Network(**result.network)
+        head = heads.genre_head(network.num_features, len(result.genres), **network.head)
+        classifier = Classifier(network.backbone_of(experiment), head)
+        expected = state_of(network, classifier)
+        if set(weights) != set(expected):
+            raise KeyError
+        classifier.load_state_dict({**classifier.state_dict(), **weights})
+    except (RuntimeError, KeyError, TypeError, ValueError):
+        raise utils.UserError(f"{file} does not fit its result.json") from None
+    return classifier.to(device).eval()

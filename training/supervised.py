@@ -1,0 +1,149 @@
+"""The supervised loop, and the heads that are trained by it or in closed form.
+
+Axes: N tracks, B batch, C crops, D feature dimension, L layer, G genres.
+"""
+
+import copy
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+import utils
+from models import classifier, heads
+from training.loop import MeanLoss, schedule
+from training.views import LabelledFeatures, check_batch
+
+LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the supervised loop runs. patience: epochs without a better validation after which it stops, 0 never."""
+
+    num_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    patience: int = 0
+    seed: int = 0
+    bf16: bool = False
+    quiet: bool = False
+
+
+def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=False):
+    """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss).
+
+    batches: an epoch of (input, labels) at each iteration, with a length; judge() returns validation logits
+    (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
+    with are epoch 0, which may be kept. Returns the log (list of dicts) and {"epoch", "validation_accuracy"}.
+    """
+    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    num_steps = recipe.num_epochs * len(batches)
+    rates = schedule(optimiser, num_steps, num_steps // 20)
+    log, best = [], None
+    for epoch in range(0 if keep_start else 1, recipe.num_epochs + 1):
+        train_loss = None
+        if epoch:
+            utils.set_seed(recipe.seed, epoch)
+            train_loss = train_one_epoch(network, batches, optimiser, rates, frozen, epoch, recipe.bf16)
+        logits = judge().mean(1)
+        loss = F.cross_entropy(logits, labels).item()
+        accuracy = (logits.argmax(1) == labels).float().mean().item()
+        numbers = (epoch, train_loss, loss, accuracy)
+        log.append(dict(zip(LOG_COLUMNS, numbers, strict=True)))
+        if not recipe.quiet:
+            print(describe_epoch(log[-1], recipe.num_epochs))
+        if best is None or (accuracy, -loss) > best:
+            best, best_state = (accuracy, -loss), copy.deepcopy(network.state_dict())
+            chosen = {"epoch": epoch, "validation_accuracy": accuracy}
+        if recipe.patience and epoch - chosen["epoch"] >= recipe.patience:
+            break
+    network.load_state_dict(best_state)
+    return log, chosen
+
+
+def train_one_epoch(network, batches, optimiser, rates, frozen, epoch, bf16):
+    """Returns the mean loss of the epoch."""
+    network.train()
+    for module in frozen:
+        module.eval()
+    bar = utils.progress(batches, desc=f"epoch {epoch}")
+    mean_loss = MeanLoss(next(network.parameters()).device, epoch)
+    for x, y in bar:
+        with utils.autocast(x.device, bf16):
+            loss = F.cross_entropy(network(x), y)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        rates.step()
+        mean_loss.add(loss, bar)
+    return mean_loss.value()
+
+
+def describe_epoch(row, num_epochs):
+    training = "" if row["train_loss"] is None else f"  loss {row['train_loss']:.3f}"
+    return (
+        f"epoch {row['epoch']:3}/{num_epochs}{training}  validation loss {row['validation_loss']:.3f}  "
+        f"accuracy {row['validation_accuracy']:.3f}"
+    )
+
+
+def fit_head(features, labels, validation, validation_labels, num_genres, options, recipe):
+    """A head for frozen features (N, C, D) or (N, C, L, D), trained on ``labels`` (N,) and chosen on validation.
+
+    Logistic regression where it can be; all else by :func:`fit`. options: of :func:`models.heads.genre_head`.
+    Returns (head, log, chosen).
+    """
+    head = heads.genre_head(features.shape[-1], num_genres, **options).to(features.device)
+    if not options["hidden"] and features.ndim == 3:
+        means = features.mean(1), validation.mean(1)
+        return head, [], classifier.fit_linear_probe(head, means[0], labels, means[1], validation_labels)
+    check_batch(recipe.batch_size, len(features))
+    head[0].measure(features.flatten(0, 1))
+    batches = LabelledFeatures(features, labels, recipe.batch_size)
+    groups = [{"params": list(head.parameters()), "lr": recipe.lr}]
+    judge = functools.partial(apply, head, validation)
+    return head, *fit(head, groups, batches, judge, validation_labels, recipe)
+
+
+@torch.no_grad()
+def apply(head, features):
+    """What ``head`` makes, in eval mode, of the features (N, C, …) of every crop: (N, C, G)."""
+    head.eval()
+    return head(features.flatten(0, 1)).view(*features.shape[:2], -1)
+
+
+def layer_wise(network, lr, layer_decay):
+    """Parameter groups: the head at ``lr``, each stage below at ``layer_decay`` of the rate of the one above.
+
+    A stage is a top-level module of the network; norms belong to the stage of the convolution before them.
+    """
+    stages = []
+    for name, module in [*top_level(network.backbone), ("head", network.head)]:
+        parameters = list(module.parameters())
+        if parameters and name.startswith(("bn", "norm")) and stages:
+            stages[-1] += parameters
+        elif parameters:
+            stages.append(parameters)
+    return [{"params": stage, "lr": lr * layer_decay**height} for height, stage in enumerate(reversed(stages))]
+
+
+def top_level(backbone):
+    """(name, module) of the stages of a backbone, or of a backbone with its projector behind it."""
+    if hasattr(backbone, "num_features"):
+        return list(backbone.named_children())
+    return [*backbone[0].named_children(), ("projector", backbone[1])]
+
+
+def norms_of(module):
+    """Every BatchNorm in it, whatever its dimensions."""
+    return [one for one in module.modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm)]
+
+
+def batch_size_for(asked, num_train):
+    """``--batch_size``, by default one that leaves small collections a few steps. Raises :class:`utils.UserError`."""
+    size = max(2, min(64, num_train // 4)) if asked is None else asked
+    check_batch(size, num_train)
+    return size

@@ -1,0 +1,51 @@
+"""What a classifier is trained and judged on: three splits, their labels, and how their tracks are cut into crops.
+
+Axes: N tracks, C crops, D feature dimension.
+"""
+
+import numpy as np
+import torch
+
+import utils
+from data import crops as crops_of
+from data.folder import labels_of
+
+
+class Task:
+    """The splits and their labels: the same for every seed and protocol.
+
+    folder: :class:`data.folder.Folder`; train_split: "training", or "validation" where the two change places;
+    test_split: the split that the result is measured on. Raises :class:`utils.UserError`.
+    """
+
+    def __init__(self, folder, device, train_split="training", test_split="test"):
+        self.folder, self.device = folder, device
+        names = ["training", "validation", test_split]
+        if train_split == "validation":
+            names[:2] = ["validation", "training"]
+        rows = [folder.split(name) for name in names]
+        self.genres = sorted(set(rows[0]["genre_top"]))
+        if len(self.genres) < 2:
+            raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
+        self.labels = [labels_of(part, self.genres).to(device) for part in rows]
+        load = crops_of.Vectors if folder.settings.kind == "embedding" else crops_of.load
+        self.train, self.validation, self.test = (load(folder, part, device) for part in rows)
+
+    def labelled(self, fraction, seed):
+        """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""
+        if not 0 < fraction <= 1:
+            raise utils.UserError(f"--label_fraction {fraction:g} must be above 0 and at most 1")
+        return self.subset(max(len(self.genres), round(fraction * len(self.train))), seed)
+
+    def subset(self, size, seed):
+        """Indices of ``size`` training tracks, stratified by genre; for a seed, the smaller are in the larger.
+
+        Each genre's tracks are shuffled and spread evenly from 0 to 1; the ``size`` lowest are the subset.
+        """
+        labels = self.labels[0].cpu().numpy()
+        rng = np.random.default_rng(seed)
+        place = np.empty(len(labels))
+        for genre in range(len(self.genres)):
+            members = rng.permutation(np.flatnonzero(labels == genre))
+            place[members] = np.arange(len(members)) / len(members)
+        return torch.from_numpy(np.sort(np.argsort(place, kind="stable")[:size]))

@@ -1,0 +1,88 @@
+"""What a training loop iterates over: batches of views, cut, augmented and normalised on the device.
+
+Axes: B batch, F mel band, T frame, N tracks, C crops, D feature dimension.
+"""
+
+import torch
+
+import utils
+
+
+class Views:
+    """How a view is made of stored crops: cut with the context that the augmentation reads, augmented, normalised."""
+
+    def __init__(self, crops, augmentation, normalise, num_frames):
+        self.crops, self.augmentation, self.normalise, self.num_frames = crops, augmentation, normalise, num_frames
+        self.num_input = round(num_frames * augmentation.context)
+
+    def random_starts(self, tracks):
+        return self.crops.random_starts(tracks, self.num_input)
+
+    def batches(self, requests):
+        """For each tuple of (tracks, starts), a tuple of views (B, 1, F, T)."""
+        for batch in self.crops.batches(requests, self.num_input):
+            yield tuple(self.normalise(self.augmentation(x, self.num_frames)) for x in batch)
+
+
+class TwoViews:
+    """One epoch of pre-training at each iteration: two views (B, 1, F, T) of every track, in random order.
+
+    views: :class:`Views`; pair: "different" crops of a track, or the "same" crop augmented twice. The incomplete last
+    batch is left out.
+    """
+
+    def __init__(self, views, batch_size, pair="different"):
+        self.views, self.batch_size, self.pair = views, batch_size, pair
+        self.num_tracks = len(views.crops)
+
+    def __len__(self):
+        return self.num_tracks // self.batch_size
+
+    def __iter__(self):
+        order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
+        starts1 = self.views.random_starts(order)
+        starts2 = starts1 if self.pair == "same" else self.views.random_starts(order)
+        requests = [((tracks, s1), (tracks, s2)) for tracks, s1, s2 in zip(order, starts1, starts2, strict=True)]
+        return self.views.batches(requests)
+
+
+class LabelledViews:
+    """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B,)) of ``tracks`` (N,) in random order."""
+
+    def __init__(self, views, labels, tracks, batch_size):
+        self.views, self.labels, self.tracks, self.batch_size = views, labels, tracks, batch_size
+
+    def __len__(self):
+        return len(self.tracks) // self.batch_size
+
+    def __iter__(self):
+        order = shuffled(self.tracks, self.batch_size)
+        requests = [((tracks, self.views.random_starts(tracks)),) for tracks in order]
+        for tracks, (x,) in zip(order, self.views.batches(requests), strict=True):
+            yield x, self.labels[tracks]
+
+
+class LabelledFeatures:
+    """One supervised epoch on frozen features (N, C, D): one random crop of each track, and its label."""
+
+    def __init__(self, features, labels, batch_size):
+        self.features, self.labels, self.batch_size = features, labels, batch_size
+
+    def __len__(self):
+        return len(self.features) // self.batch_size
+
+    def __iter__(self):
+        for tracks in shuffled(torch.arange(len(self.features)), self.batch_size):
+            crops = torch.randint(self.features.shape[1], tracks.shape)
+            yield self.features[tracks, crops], self.labels[tracks]
+
+
+def shuffled(tracks, batch_size):
+    """Random batches of ``tracks`` (N,), without the incomplete last one."""
+    return tracks[torch.randperm(len(tracks))].split(batch_size)[: len(tracks) // batch_size]
+
+
+def check_batch(batch_size, num_tracks):
+    """Raises :class:`utils.UserError` for a batch that cannot be filled, or in which BatchNorm has nothing to do."""
+    if not 2 <= batch_size <= num_tracks:
+        raise utils.UserError(f"--batch_size {batch_size} must be between 2 and the {num_tracks} training tracks")
