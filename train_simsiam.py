@@ -273,7 +273,7 @@ def save_epoch(folder, method, optimiser, log, flags):
     utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
     if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
-        plots.training_curves(folder / "train_loss.png", log, dim=log[-1]["dim"], title=title)
+        plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1]["dim"], title=title)
     if flags.tensorboard:
         write_tensorboard(folder / "tensorboard", log[-1])
 

@@ -20,7 +20,7 @@ import torch
 
 import augment
 import utils
-from evaluation import results, writing
+from evaluation import plots, report, results
 from models import backbones, heads
 from models.classifier import Classifier
 from training.given import LINEAR, Run, learn_curve, open_given, prepare, resolve, result_of, save_features
@@ -145,9 +145,22 @@ def main(args):
     if flags.save_features:
         save_features(transfer, given, runs[0])
     result = results.over_seeds(found).write(transfer)
-    print(f"\n{result}")
-    writing.write_pictures(result, runs[0].features.cpu().numpy())
+    print_summary(result)
+    plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=f"{experiment.folder.name}: {transfer.name}")
+    with plots.or_warn(experiment.folder / "report.html", "written"):
+        report.write_report(experiment.folder)
     print(transfer / "result.json")
+
+
+def print_summary(result):
+    if len(result.curve):
+        print(f"macro-F1 by size of the training set, mean over the seeds ({result.folder / 'label_curve.png'}):")
+        for size, row in result.curve.groupby("train_size").mean().iterrows():
+            training, validation = row["train_macro_f1"], row["validation_macro_f1"]
+            print(f"  {size:6} tracks  training {training:.3f}  validation {validation:.3f}")
+    print(f"\n{result}")
+    print(f"  who is taken for whom: {result.folder / 'confusion.png'}")
+    print(f"  everything on one page: {result.folder.parent / 'report.html'}")
 
 
 # ------------------------------------------------------------------ protocols: each (given, seed) → Run
