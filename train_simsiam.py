@@ -311,7 +311,8 @@ def save_epoch(experiment, method, optimiser, log, args):
     utils.write_csv(experiment / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
     if len(log) == args.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{args.method}, {args.backbone}, {args.dataset}"
-        plots.training_curves(experiment / "train_loss.png", log, dim=log[-1]["dim"], title=title)
+        path = experiment / "train_loss.png"
+        plots.write(path, plots.training_curves, log, dim=log[-1]["dim"], title=title)
     if args.tensorboard:
         write_tensorboard(experiment / "tensorboard", log[-1])
 

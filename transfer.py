@@ -389,7 +389,7 @@ def fit_head(task, train, labels, validation, args, options, say=print):
 
 
 def learning_curve(task, encoder, args):
-    """A head for each training-set size and seed: rows of learning_curve.csv. The test tracks have no part in it."""
+    """A head for each training-set size and seed: rows of label_curve.csv. The test tracks have no part in it."""
     sizes = train_sizes(args, len(task.genres), len(task.train))
     train, validation = (task.extract(encoder, part) for part in (task.train, task.validation))
     rows = []

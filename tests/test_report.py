@@ -128,7 +128,7 @@ def test_an_experiment_without_results_or_log(tmp_path):
 
 def test_a_perfect_classifier_of_an_older_version(tmp_path):
     folder = write_experiment(tmp_path)
-    write_transfer(folder, skill=99, roc_auc=None)
+    write_transfer(folder, skill=99, metrics={"roc_auc": None})
     assert "confused" not in report.write_report(folder).read_text()
     (folder / "linear" / "result.json").write_text('{"accuracy": 0.5, "genres": ["a"]}')
     (folder / "linear" / "predictions.csv").unlink()
