@@ -104,7 +104,6 @@ def write_report(experiment):
         transfers=[_transfer(result) for result in found],
         pretraining=_pretraining(experiment),
         settings=_settings(configuration),
-        zip=zip,
     )
     with atomic_path(experiment / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -131,7 +130,8 @@ def _overview(found):
     ]
     head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on"]
     head += ["accuracy", "95 % interval", "macro F1"]
-    return Table("", "Every classifier, tested on all test tracks; intervals by bootstrap over tracks", head, rows)
+    caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks"
+    return Table("Results", caption, head, rows)
 
 
 def _transfer(result):

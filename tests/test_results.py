@@ -2,14 +2,16 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from fake_experiment import ENCODER, GENRES, make_result, write_experiment
 
+import transfer
 import utils
-from evaluation import metrics, results
+from evaluation import metrics, plots, report, results
 
 LOG = [{"epoch": n, "train_loss": 2 / n, "validation_loss": 1.5, "validation_accuracy": 0.1 * n} for n in (1, 2, 3)]
 CURVE = [{"train_size": 20, "seed": 0, "train_macro_f1": 0.9, "validation_macro_f1": 1 / 3}]
@@ -92,6 +94,29 @@ def test_what_it_says_on_the_screen():
     assert lines[0] == "linear on fma_small: 200 test tracks, 6 genres, trained on 6394"
     assert f"{result.metrics['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; chance 0.167" in lines[1]
     assert [line.split()[0] for line in lines[1:]] == ["accuracy", "macro-F1", "ROC-AUC", "top-5"]
+
+
+def test_a_transfer_whose_pictures_and_page_fail_has_its_result(tiny_folder, tmp_path, monkeypatch, capsys):
+    def fail(*args, **options):
+        raise RuntimeError("out of ink")
+
+    for module, name in ((plots, "confusion"), (plots, "reliability"), (report, "write_report")):
+        monkeypatch.setattr(module, name, fail)
+    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --protocol linear --baseline stats"
+    transfer.main(transfer.get_args_parser().parse_args([*command.split(), "--device", "cpu"]))
+    lines = capsys.readouterr().out.splitlines()
+    folder = Path(lines[-1]).parent
+    assert [line.rsplit("/")[-1] for line in lines if line.startswith("WARNING")] == [
+        "confusion.png could not be drawn (RuntimeError: out of ink)",
+        "reliability.png could not be drawn (RuntimeError: out of ink)",
+        "report.html could not be written (RuntimeError: out of ink)",
+    ]
+    assert {path.name for path in folder.iterdir()} == {
+        "result.json", "predictions.csv", "confusion.csv", "transfer.pth", "per_genre.png", "features.png",
+    }  # fmt: skip
+    result = results.read(folder)
+    assert (result.network["kind"], result.network["backbone"], result.network_name) == ("statistics", None, "stats")
+    assert result.metrics["accuracy"] == (result.predictions["truth"] == result.predictions["prediction"]).mean()
 
 
 def test_no_transfer_is_overwritten(tmp_path):
