@@ -249,7 +249,7 @@ def network_of(summary, configuration):
         "kind": kind,
         "method": flags.get("method") if not drawn and kind in ("encoder", "trained") else None,
         "backbone": (summary.get("backbone") or flags.get("backbone")) if kind != "statistics" else None,
-        "layer": summary.get("layer", "backbone"),
+        "layer": summary.get("layer", "backbone") if not drawn else "backbone",  # random networks have no projector
         "seed": summary.get("flags", {}).get("seed") if drawn else None,
         "num_features": summary.get("num_features"),
         "head": head,

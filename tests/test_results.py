@@ -195,6 +195,10 @@ def test_older_results_get_their_record(tmp_path, form):
     assert results.read(experiment / "new") == result
 
 
+def test_random_weights_have_no_projector_whatever_the_flag_was():
+    assert results.network_of({**OLD, "baseline": "random", "layer": "projector"}, {})["layer"] == "backbone"
+
+
 def test_the_record_of_a_new_result_is_believed(tmp_path):
     network = {**ENCODER, "kind": "kmeans", "method": None, "backbone": None}
     folder = make_result(network=network).write(write_experiment(tmp_path, log=False) / "linear").folder
