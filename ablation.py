@@ -18,7 +18,7 @@ import pandas as pd
 
 import augment
 import utils
-from evaluation import plots, statistics
+from evaluation import plots, statistics, tables
 
 COLUMNS = ["aug", "seed", "knn_accuracy", "linear_accuracy", "experiment"]
 
@@ -71,7 +71,7 @@ def main(args):
     chances = {what: statistics.conditions_differ(values) for what, values in runs.items()}
     write_table(out / "ablation.md", names, table, chances)
     title = f"validation accuracy by augmentation, {args.dataset}"
-    plots.score_dots(out / "ablation.png", names, table, title=title)
+    plots.write(out / "ablation.png", plots.score_dots, names, table, title=title)
     print((out / "ablation.md").read_text())
     print(out / "ablation.csv")
 
@@ -119,19 +119,17 @@ def scores(rows, names):
 
 
 def write_table(path, names, table, chances):
-    lines = [f"| augmentation | {' | '.join(f'{what} [95 %]' for what in table)} | runs |", "|---|---|---|---|"]
-    for name, *row in zip(names, *table.values(), strict=True):
-        lines.append(f"| {name} | {' | '.join(map(cell, row))} | {row[0]['n']} |")
+    rows = [
+        [name, *(tables.with_interval(score["mean"], score["ci95"]) for score in row), str(row[0]["n"])]
+        for name, *row in zip(names, *table.values(), strict=True)
+    ]
+    head = ["augmentation", *(f"{what} [95 %]" for what in table), "runs"]
+    lines = [tables.markdown(head, rows, "lrrr")]
     found = [f"{what} p = {chance:.2f}" for what, chance in chances.items() if chance is not None]
     if found:
         lines += ["", f"Do they differ at all (one-way analysis of variance)? {', '.join(found)}."]
     with utils.atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def cell(score):
-    low, high = score["ci95"] or (None, None)
-    return f"{score['mean']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")
 
 
 if __name__ == "__main__":

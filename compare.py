@@ -10,22 +10,21 @@ pair: the interval of the difference in accuracy (paired bootstrap) and McNemar'
 """
 
 import utils
-from evaluation import report, results, statistics
+from evaluation import report, results, statistics, tables
 
-# key of a row, heading, whether it is text (left-aligned)
-COLUMNS = (
-    ("result", "result", True),
-    ("network", "network", True),
-    ("protocol", "protocol", True),
-    ("dataset", "dataset", True),
-    ("n_train", "trained on", False),
-    ("n_test", "tested on", False),
-    ("accuracy", "accuracy % [95 %]", False),
-    ("seeds", "over seeds", False),
-    ("macro_f1", "macro F1", False),
-    ("roc_auc", "ROC-AUC", False),
-    ("difference", "difference % [95 %]", False),
-    ("mcnemar_p", "p", False),
+COLUMNS = (  # key of a row, heading, alignment
+    ("result", "result", "l"),
+    ("network", "network", "l"),
+    ("protocol", "protocol", "l"),
+    ("dataset", "dataset", "l"),
+    ("n_train", "trained on", "r"),
+    ("n_test", "tested on", "r"),
+    ("accuracy", "accuracy % [95 %]", "r"),
+    ("seeds", "over seeds", "r"),
+    ("macro_f1", "macro F1", "r"),
+    ("roc_auc", "ROC-AUC", "r"),
+    ("difference", "difference % [95 %]", "r"),
+    ("mcnemar_p", "p", "r"),
 )
 CSV_COLUMNS = (
     *("result", "method", "backbone", "baseline", "layer", "protocol"),
@@ -53,17 +52,19 @@ def main(args):
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
     if baseline and baseline.folder not in [result.folder for result in found]:
         found.append(baseline)
-    found.sort(key=lambda result: -result.summary["accuracy"])
+    found.sort(key=lambda result: -result.metrics["accuracy"])
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
     lines = [*warnings(found), *footnotes(rows, baseline)]
+    keys, head, align = zip(*COLUMNS, strict=True)
+    cells = [[cell(row, key) for key in keys] for row in rows]
 
-    print(text_table(rows))
+    print(tables.text(head, cells, align))
     print("\n".join(["", *lines]))
-    utils.write_csv(args.out, CSV_COLUMNS, [[csv_value(row.get(name)) for name in CSV_COLUMNS] for row in rows])
+    utils.write_csv(args.out, CSV_COLUMNS, [[row.get(name) for name in CSV_COLUMNS] for row in rows])
     if args.markdown:
         with utils.atomic_path(args.markdown) as temporary:
             notes = "\n".join(f"- {line}" for line in lines)
-            temporary.write_text(f"{markdown_table(rows)}\n\n{notes}\n", encoding="utf-8")
+            temporary.write_text(f"{tables.markdown(head, cells, align)}\n\n{notes}\n", encoding="utf-8")
     if args.html:
         for experiment in sorted({result.folder.parent for result in found}):
             print(report.write_report(experiment))
@@ -92,14 +93,13 @@ def read_baseline(name, exp_dir):
 
 def row_of(result, baseline):
     """Everything the tables show about one result."""
-    summary, flags = result.summary, result.configuration.get("flags", {})
+    summary = result.summary
     row = {name: summary[name] for name in CSV_COLUMNS if name in summary}
-    row |= {"result": result.name, "network": result.network, "method": flags.get("method")}
-    row.setdefault("backbone", flags.get("backbone"))
+    row |= {"result": result.name, "network": result.network_name, "method": result.network["method"]}
     for name in ("accuracy", "macro_f1"):
         row[f"{name}_low"], row[f"{name}_high"] = summary.get(f"{name}_ci95") or (None, None)
-    over_seeds = (summary.get("seeds") or {}).get("accuracy")
-    if over_seeds:
+    if result.seeds:
+        over_seeds = result.seeds["accuracy"]
         row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
     if result.folder == baseline.folder:
@@ -138,7 +138,7 @@ def warnings(found):
     first, *others = found
     lines = []
     for key, what in (("dataset", "datasets"), ("genres", "genres"), ("train_split", "training splits")):
-        values = list(dict.fromkeys(_as_text(result.summary.get(key)) for result in found))
+        values = list(dict.fromkeys(_as_text(getattr(result, key)) for result in found))
         if len(values) > 1:
             lines.append(f"WARNING: these results come from different {what}: {'; '.join(values)}")
     differing = [result.name for result in others if not same_tracks(first, result)]
@@ -168,49 +168,20 @@ def _as_text(value):
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-# ------------------------------------------------------------------ tables
-
-
-def text_table(rows):
-    """Aligned columns; those that are empty in every row are left out."""
-    cells = [[heading for _, heading, _ in COLUMNS], *([cell(row, key) for key, _, _ in COLUMNS] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    used = [index for index, column in enumerate(zip(*cells[1:], strict=True)) if any(column)]
-    lines = [
-        "  ".join(line[i].ljust(widths[i]) if COLUMNS[i][2] else line[i].rjust(widths[i]) for i in used).rstrip()
-        for line in cells
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def markdown_table(rows):
-    lines = [
-        [heading for _, heading, _ in COLUMNS],
-        ["---" if left else "--:" for _, _, left in COLUMNS],
-        *([cell(row, key).replace("|", r"\|") for key, _, _ in COLUMNS] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def cell(row, key):
     """One value as people read it; empty where there is none."""
     value = row.get(key)
     if value is None:
         return ""
     if key in ("accuracy", "difference"):
-        sign = "+" if key == "difference" else ""
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        interval = "" if low is None else f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-        return f"{100 * value:{sign}.1f}{interval}"
+        interval = None if low is None else (low, high)
+        return tables.with_interval(value, interval, digits=1, times=100, sign="+" if key == "difference" else "")
     if key == "mcnemar_p":
-        return "<0.001" if value < 0.001 else f"{value:.3f}"
+        return "<0.001" if value < 0.001 else tables.number(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if isinstance(value, float) else value
-
-
-def csv_value(value):
-    return "" if value is None else value
+    return tables.number(value) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

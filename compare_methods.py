@@ -17,7 +17,7 @@ import pandas as pd
 
 import models
 import utils
-from evaluation import plots
+from evaluation import plots, tables
 from models import backbones
 
 BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
@@ -57,13 +57,14 @@ def main(args):
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
-    for dataset, rows in table.items():
-        series = [(row["method"], row["accuracy"], row["accuracy_ci95"]) for row in rows]
-        title = f"{dataset}: accuracy on {rows[0]['n_test']} test tracks, 95 % intervals"
-        plots.interval_bars(out / f"methods_{dataset}.png", series, 1 / len(rows[0]["genres"]), title=title)
     with utils.atomic_path(out / "methods.md") as temporary:
         parts = [markdown(dataset, rows, args) for dataset, rows in table.items()]
         temporary.write_text("\n".join(parts), encoding="utf-8")
+    for dataset, rows in table.items():
+        series = [(row["method"], row["accuracy"], row["accuracy_ci95"]) for row in rows]
+        title = f"{dataset}: accuracy on {rows[0]['n_test']} test tracks, 95 % intervals"
+        chance = 1 / len(rows[0]["genres"])
+        plots.write(out / f"methods_{dataset}.png", plots.interval_bars, series, chance, title=title)
     print((out / "methods.md").read_text())
     print(out / "methods.md")
 
@@ -106,26 +107,21 @@ def pretrain(name, common, exp_dir, args):
 
 
 def markdown(dataset, rows, args):
-    lines = [f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} test tracks", ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|---|---|{'---:|' * (len(HEADINGS) - 2)}"]
-    for row in rows:
-        low, high = row["accuracy_ci95"]
-        cells = (
+    cells = [
+        [
             row["method"],
             row["backbone"],
-            f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-            number(row["macro_f1"], 3),
-            number(row["roc_auc"], 3),
-            number(row["top5_accuracy"], 1, 100),
-            number(row["knn"], 1, 100),
-            number(row["minutes"], 1),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def number(value, digits, times=1):
-    return "–" if value is None else f"{times * value:.{digits}f}"
+            tables.with_interval(row["accuracy"], row["accuracy_ci95"], digits=1, times=100),
+            tables.number(row["macro_f1"]),
+            tables.number(row["roc_auc"]),
+            tables.number(row["top5_accuracy"], 1, 100),
+            tables.number(row["knn"], 1, 100),
+            tables.number(row["minutes"], 1),
+        ]
+        for row in rows
+    ]
+    title = f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} test tracks"
+    return f"{title}\n\n{tables.markdown(HEADINGS, cells, 'llrrrrrr')}\n"
 
 
 if __name__ == "__main__":

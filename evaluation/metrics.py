@@ -4,7 +4,7 @@ Axes: N tracks, C genres, R resamples.
 """
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
+import sklearn.metrics
 
 from evaluation.statistics import bootstrap_interval, percentile_interval, resample_counts
 from utils import UserError
@@ -31,14 +31,14 @@ def summarise(probabilities, truth, genres, seed=0):
     return {
         "accuracy": float(correct.mean()),
         "accuracy_ci95": bootstrap_interval(correct, seed=seed),
-        "top5_accuracy": _top_accuracy(probabilities, truth, 5) if len(genres) > 5 else None,
+        "top5_accuracy": top_accuracy(probabilities, truth, 5) if len(genres) > 5 else None,
         "balanced_accuracy": float(recall[present].mean()),
         "macro_f1": macro_f1(matrix),
         "macro_f1_ci95": macro_f1_interval(matrix, seed=seed),
         "macro_precision": float(precision[present].mean()),
         "macro_recall": float(recall[present].mean()),
-        "roc_auc": _one_vs_rest(roc_auc_score, probabilities, truth),
-        "average_precision": _one_vs_rest(average_precision_score, probabilities, truth),
+        "roc_auc": _one_vs_rest(sklearn.metrics.roc_auc_score, probabilities, truth),
+        "average_precision": _one_vs_rest(sklearn.metrics.average_precision_score, probabilities, truth),
         "log_loss": log_loss(probabilities, truth),
         "calibration_error": calibration_error(probabilities, truth),
         "n_test": len(truth),
@@ -52,8 +52,7 @@ def summarise(probabilities, truth, genres, seed=0):
 
 def confusion_matrix(prediction, truth, num_genres):
     """(C, C) counts: row = true genre, column = predicted genre."""
-    cells = np.asarray(truth) * num_genres + np.asarray(prediction)
-    return np.bincount(cells, minlength=num_genres**2).reshape(num_genres, num_genres)
+    return sklearn.metrics.confusion_matrix(truth, prediction, labels=range(num_genres))
 
 
 def precision_recall_f1(matrix):
@@ -80,9 +79,20 @@ def macro_f1_interval(matrix, resamples=2_000, seed=0):
 
 
 def log_loss(probabilities, truth):
-    """Mean of −log p(true genre) in nats; p is clipped at the smallest step of float64, as in scikit-learn."""
+    """Mean of −log p(true genre) in nats; p is clipped at the smallest step of float64, as in scikit-learn.
+
+    Its own ``log_loss`` refuses what we have to judge: a float32 softmax that rounding takes above 1, and one genre.
+    """
     true = probabilities[np.arange(len(truth)), truth]
     return float(-np.log(np.clip(true, np.finfo(float).eps, 1)).mean())
+
+
+def top_accuracy(probabilities, truth, k):
+    """Share of tracks whose true genre is among the k most probable of more than k genres.
+
+    Of equally probable genres only as many count as there is room for: a classifier that knows nothing gains nothing.
+    """
+    return sklearn.metrics.top_k_accuracy_score(truth, probabilities, k=k, labels=range(probabilities.shape[1]))
 
 
 def calibration_bins(probabilities, truth, bins=CALIBRATION_BINS):
@@ -116,12 +126,6 @@ def _checked(probabilities, truth, genres):
     if probabilities.min() < 0 or np.abs(probabilities.sum(1) - 1).max() > 1e-2:
         raise UserError("each track's probabilities must be at least 0 and sum to 1; give softmax outputs")
     return probabilities, truth
-
-
-def _top_accuracy(probabilities, truth, k):
-    """Share of tracks whose true genre is among the k most probable."""
-    true = probabilities[np.arange(len(truth)), truth]
-    return float(((probabilities > true[:, None]).sum(1) < k).mean())
 
 
 def _one_vs_rest(score, probabilities, truth):

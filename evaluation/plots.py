@@ -1,21 +1,27 @@
-"""Pictures of a training run and of a classifier, as png files.
+"""Pictures of a training run and of a classifier: each function draws a Figure, :func:`write` makes a png of it.
 
-Figures are plain objects (no pyplot): nothing global, safe in threads and without a screen.
+Figures are plain objects (no pyplot): nothing global, safe in threads and without a screen. They grow with the names
+on them, and titles go on in a second line: no name is too long.
 Axes: N tracks, C genres, D feature dimension.
 """
 
+import contextlib
 import math
+import re
 
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+import utils
 from evaluation.metrics import calibration_bins, calibration_error
-from utils import atomic_path
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e6eaee"
 MAIN, SECOND, THIRD, FOURTH, PALE = "#2a6fb0", "#e07b39", "#3a9a78", "#7d5bb8", "#bcd3ea"
@@ -27,6 +33,8 @@ GENRE_COLOURS = (
 )
 MARKERS = "os^D"
 
+DPI = 150
+TITLE_SIZE = 12  # points
 T_SNE_LIMIT = 5000  # tracks; beyond it t-SNE takes minutes
 RUN_PANELS = (  # column of train_log.csv, title, colour
     ("loss", "loss", MAIN),
@@ -37,8 +45,39 @@ RUN_PANELS = (  # column of train_log.csv, title, colour
 )
 
 
-def training_curves(path, rows, dim=None, title="pre-training"):
-    """One panel for each known column of train_log.csv that holds numbers; ``rows`` is its list of dicts.
+def write(path, draw, *data, **options):
+    """``draw(*data, **options)``, a function of this file, as a png.
+
+    One that fails is a warning: a picture is not worth the numbers that it shows, nor the run that made them.
+    """
+    with or_warn(path, "drawn"), utils.atomic_path(path) as temporary:
+        draw(*data, **options).savefig(temporary, dpi=DPI)
+
+
+def write_all(folder, result, features, title):
+    """Every picture of a :class:`results.Result` into ``folder``; features (N, D) are those of the test tracks."""
+    truth, genres = result.truth, result.genres
+    write(folder / "confusion.png", confusion, result.confusion, genres, title=title)
+    write(folder / "per_genre.png", per_genre, result.metrics["per_genre"], title=title)
+    write(folder / "reliability.png", reliability, result.probabilities, truth, title=title)
+    write(folder / "features.png", feature_map, features, truth, genres, title=title)
+    if len(result.log):
+        write(folder / "transfer_log.png", transfer_log, result.log, title=title)
+    if len(result.curve):
+        write(folder / "label_curve.png", label_curve, result.curve, title=title)
+
+
+@contextlib.contextmanager
+def or_warn(path, done):
+    """Whatever goes wrong in making ``path`` becomes one line that says so."""
+    try:
+        yield
+    except Exception as error:
+        print(f"WARNING: {path} could not be {done} ({type(error).__name__}: {error})")
+
+
+def training_curves(rows, dim=None, title="pre-training"):
+    """One panel for each known column of train_log.csv that holds numbers; ``rows`` are its dicts or a data frame.
 
     ``dim``, the dimension of the projections, adds the healthy std 1/√dim to that panel.
     """
@@ -57,11 +96,11 @@ def training_curves(path, rows, dim=None, title="pre-training"):
             axes.set_ylim(0, 1.08 * axes.dataLim.y1 or None)
         axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
         axes.set_xlabel("epoch")
-    _save(figure, path)
+    return figure
 
 
-def learning_curves(path, rows, title="transfer"):
-    """Loss and validation accuracy of a classifier over epochs; ``rows`` are the dicts of transfer_log.csv."""
+def transfer_log(rows, title="transfer"):
+    """Loss and validation accuracy of a classifier over its epochs; ``rows`` are those of transfer_log.csv."""
     figure = _figure(8.4, 3.3, title)
     epoch, accuracy = _column(rows, "epoch"), _column(rows, "validation_accuracy")
     axes = _axes(figure.add_subplot(1, 2, 1), "loss")
@@ -78,13 +117,13 @@ def learning_curves(path, rows, title="transfer"):
                       xycoords="axes fraction", ha="right", color=INK, fontsize=8)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("epoch")
-    _save(figure, path)
+    return figure
 
 
-def learning_curve(path, rows, title="learning curve"):
+def label_curve(rows, title="label curve"):
     """Macro F1 and loss on training and validation tracks against the size of the training set, the gap shaded.
 
-    ``rows`` are the dicts of learning_curve.csv; points are means over the seeds, bars their standard deviation.
+    ``rows`` are those of label_curve.csv; points are means over the seeds, bars their standard deviation.
     """
     figure = _figure(8.8, 3.6, title)
     sizes = np.unique(_column(rows, "train_size"))
@@ -104,16 +143,18 @@ def learning_curve(path, rows, title="learning curve"):
         axes.set_xlabel("training tracks")
         axes.set_ylim(0, 1.02 if name == "macro_f1" else None)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    return figure
 
 
-def confusion(path, matrix, genres, title="confusion"):
+def confusion(matrix, genres, title="confusion"):
     """Counts and row percentages of a (C, C) confusion matrix: row = true genre, column = predicted genre."""
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     cell = 0.62 if len(genres) <= 12 else 0.5
     side = max(cell * len(genres), 2.6)
-    figure = _figure(side + 2.6, side + 2.0, title)
+    names = [f"{genre} ({count})" for genre, count in zip(genres, matrix.sum(1), strict=True)]
+    below = math.sqrt(0.5) * _width(genres, 9)  # they stand at 45 degrees
+    figure = _figure(side + 1.1 + _width(names, 9), side + 1.2 + below, title)
     axes = figure.add_subplot()
     axes.imshow(share, cmap=SHADES, vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape):
@@ -121,7 +162,6 @@ def confusion(path, matrix, genres, title="confusion"):
             text = f"{matrix[row, column]}\n{share[row, column]:.0%}"
             colour = "white" if share[row, column] > 0.62 else INK
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7 if cell > 0.6 else 6)
-    names = [f"{genre} ({count})" for genre, count in zip(genres, matrix.sum(1), strict=True)]
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(genres)), names)
     axes.set_xticks(np.arange(1, len(genres)) - 0.5, minor=True)
@@ -131,16 +171,16 @@ def confusion(path, matrix, genres, title="confusion"):
     axes.set_xlabel("predicted", color=MUTED)
     axes.set_ylabel("true (tracks)", color=MUTED)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    return figure
 
 
-def per_genre(path, per_genre, title="per genre"):
+def per_genre(per_genre, title="per genre"):
     """F1 as a bar, precision and recall as points, best genre on top; ``per_genre`` as in result.json."""
     ordered = sorted(per_genre.items(), key=lambda item: item[1]["f1"])
     names = [f"{genre} ({row['support']})" for genre, row in ordered]
     value = {key: [row[key] for _, row in ordered] for key in ("precision", "recall", "f1")}
     height = np.arange(len(ordered))
-    figure = _figure(7, 0.36 * len(ordered) + 1.7, title)
+    figure = _figure(6 + _width(names, 9), 0.36 * len(ordered) + 1.7, title)
     axes = _axes(figure.add_subplot(), None, grid="x")
     axes.barh(height, value["f1"], height=0.62, color=PALE, label="F1")
     axes.plot(value["precision"], height, "D", color=MAIN, markersize=5, label="precision")
@@ -151,15 +191,15 @@ def per_genre(path, per_genre, title="per genre"):
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", length=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    return figure
 
 
-def score_dots(path, names, series, title="scores"):
+def score_dots(names, series, title="scores"):
     """Scores of many conditions as dots with their intervals, the first condition on top, at a line of its own.
 
     names: N conditions; series: {what is scored: list of N dicts of :func:`statistics.pooled_intervals`}.
     """
-    figure = _figure(7.5, 0.3 * len(names) + 1.6, title)
+    figure = _figure(6 + _width(names, 9), 0.3 * len(names) + 1.6, title)
     axes = _axes(figure.add_subplot(), None, grid="both")
     for number, (label, spreads) in enumerate(series.items()):
         height = np.arange(len(names)) + 0.16 * (number - (len(series) - 1) / 2)
@@ -173,15 +213,15 @@ def score_dots(path, names, series, title="scores"):
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", length=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False, fontsize=9)
-    _save(figure, path)
+    return figure
 
 
-def interval_bars(path, series, chance, title="accuracy"):
+def interval_bars(series, chance, title="accuracy"):
     """A bar with its interval for each (name, share, (low, high)), first on top, and a line at ``chance``."""
     names, shares, intervals = zip(*reversed(series), strict=True)
     height, shares = np.arange(len(names)), np.array(shares)
     errors = np.abs(np.array(intervals).T - shares)
-    figure = _figure(7, 0.42 * len(names) + 1.3, title)
+    figure = _figure(6 + _width(names, 9), 0.42 * len(names) + 1.3, title)
     axes = _axes(figure.add_subplot(), None, grid="x")
     axes.barh(height, shares, height=0.62, color=PALE)
     axes.errorbar(shares, height, xerr=errors, fmt="o", color=MAIN, markersize=5, elinewidth=1.4, capsize=3)
@@ -193,19 +233,18 @@ def interval_bars(path, series, chance, title="accuracy"):
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", length=0)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    _save(figure, path)
+    return figure
 
 
-def reliability(path, probabilities, truth, title="reliability"):
+def reliability(probabilities, truth, title="reliability"):
     """Accuracy against confidence in equal-width bins, and how many tracks are in each; (N, C) and (N,)."""
     probabilities, truth = np.asarray(probabilities, dtype=float), np.asarray(truth)
     number, confidence, accuracy = calibration_bins(probabilities, truth)
     width = 1 / len(number)
     middle = (np.arange(len(number)) + 0.5) * width
-    error = calibration_error(probabilities, truth)
-    figure = _figure(4.6, 5.2, f"{title}: calibration error {error:.3f}")
+    figure = _figure(4.6, 5.2, title)
     grid = figure.add_gridspec(2, 1, height_ratios=(3.4, 1))
-    axes = _axes(figure.add_subplot(grid[0]), None)
+    axes = _axes(figure.add_subplot(grid[0]), f"calibration error {calibration_error(probabilities, truth):.3f}")
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
     axes.bar(middle, accuracy, width * 0.92, color=PALE, label="accuracy")
     axes.plot(confidence, accuracy, "o-", color=MAIN, markersize=4, linewidth=1.2)
@@ -217,10 +256,10 @@ def reliability(path, probabilities, truth, title="reliability"):
     below.set_ylabel("tracks", color=MUTED)
     below.set_xlabel("confidence (highest probability)")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    _save(figure, path)
+    return figure
 
 
-def feature_map(path, features, labels, genres, method="auto", subtitle=None, title="features", seed=0):
+def feature_map(features, labels, genres, method="auto", title="features", seed=0):
     """Features (N, D) in two dimensions, coloured by genre; ``labels`` (N,) are indices into ``genres``.
 
     method: ``tsne`` (van der Maaten & Hinton 2008), ``pca``, or ``auto``: t-SNE up to 5,000 tracks.
@@ -229,22 +268,22 @@ def feature_map(path, features, labels, genres, method="auto", subtitle=None, ti
     if method == "auto":
         method = "tsne" if 10 <= len(features) <= T_SNE_LIMIT else "pca"
     place = _flatten(features, method, seed)
-    figure = _figure(7.4, 5.8, title)
+    names = [f"{genre} ({(labels == index).sum()})" for index, genre in enumerate(genres)]
+    figure = _figure(6 + _width(names, 9), max(5.8, 0.2 * len(names) + 1), title)
     axes = figure.add_subplot()
     size = float(np.clip(16000 / len(features), 8, 50))
-    for index, genre in enumerate(genres):
-        points = place[labels == index]
-        axes.scatter(*points.T, s=size, color=GENRE_COLOURS[index % 20], marker=MARKERS[index // 10 % 4],
-                     alpha=0.75, linewidths=0, label=f"{genre} ({len(points)})")
+    for index, name in enumerate(names):
+        colour, marker = GENRE_COLOURS[index % 20], MARKERS[index // 10 % 4]
+        points = place[labels == index].T
+        axes.scatter(*points, s=size, color=colour, marker=marker, alpha=0.75, linewidths=0, label=name)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(GRID)
-    name = "t-SNE" if method == "tsne" else "PCA"
-    axes.set_xlabel(" · ".join(filter(None, [f"{name} of {len(features):,} tracks", subtitle])), color=MUTED)
+    axes.set_xlabel(f"{'t-SNE' if method == 'tsne' else 'PCA'} of {len(features):,} tracks", color=MUTED)
     legend = figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     for handle in legend.legend_handles:
         handle.set(alpha=1, sizes=[36])
-    _save(figure, path)
+    return figure
 
 
 def _flatten(features, method, seed):
@@ -264,15 +303,35 @@ def _flatten(features, method, seed):
 
 def _column(rows, name):
     """Numbers of one column; NaN where it is empty or not there."""
-    return np.array([float(value) if (value := row.get(name)) not in (None, "") else np.nan for row in rows])
+    table = pd.DataFrame(rows)
+    return pd.to_numeric(table.get(name, pd.Series(np.nan, table.index)), errors="coerce").to_numpy(dtype=float)
 
 
 def _figure(width, height, title):
+    """``width`` and ``height`` in inches; the lines of the title after the first come on top."""
+    title = _wrapped(title, width - 0.4)
+    height += 0.2 * title.count("\n")
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12, hspace=0.03, wspace=0.03)
-    figure.suptitle(title, x=0.14 / width, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure.suptitle(title, x=0.14 / width, ha="left", fontsize=TITLE_SIZE, fontweight="bold", color=INK)
     return figure
+
+
+def _wrapped(title, width):
+    """The title in lines of at most ``width`` inches, broken behind spaces and underscores, or in a long word."""
+    lines = [""]
+    for part in re.findall(r".{1,16}?(?:[\s_]+|$)|.{16}", title):
+        if lines[-1] and _width([lines[-1] + part.rstrip()], TITLE_SIZE, "bold") > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _width(texts, size, weight="normal"):
+    """Inches that the widest of ``texts`` takes in a font of ``size`` points."""
+    font = FontProperties(weight=weight)
+    return max(TextPath((0, 0), text or " ", size=size, prop=font).get_extents().width for text in texts) / 72
 
 
 def _axes(axes, title, grid="y"):
@@ -292,8 +351,3 @@ def _curve(axes, x, y, colour, label=None):
     marker = "o" if there.sum() <= 25 else None
     axes.plot(x[there], y[there], color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
-def _save(figure, path):
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)

@@ -1,25 +1,83 @@
-"""Finding and reading what transfer.py left behind: one folder with a result.json for each transfer.
+"""Results: a folder for each transfer, written and read here and nowhere else.
 
-Axes: N test tracks, C genres.
+Whatever needs a result takes a :class:`Result`; how older folders spelled it is known to :func:`read` alone.
+Axes: N test tracks, C genres, K crops of a track.
 """
 
-import csv
-from dataclasses import dataclass
-from functools import cached_property
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import utils
+from evaluation import metrics, statistics
+
+OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
+FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
+BASELINES = {"random": "random", "stats": "statistics"}  # --baseline → kind of network
+HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
+# What result.json says beside ``network``, for readers from before there was one.
+FLAT_KEYS = ("baseline", "frozen", "backbone", "layer", "num_features", *HEAD)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Result:
-    """One transfer: ``summary`` is its result.json, ``configuration`` that of its experiment (may be empty)."""
+    """One classifier and what it says of the test tracks; :meth:`write` is the inverse of :func:`read`.
 
-    folder: Path
-    summary: dict
-    configuration: dict
+    ``network`` is the record of what made the features:
+        kind          "encoder" (the experiment's pre-trained network, frozen), "random" (random weights),
+                      "statistics" (of mel bands), "embeddings", "trained" (fine-tuned or from scratch:
+                      all weights are in transfer.pth)
+        method        the pre-training that its weights come from, or None
+        backbone      "resnet18" …, the extractor of embeddings, or None
+        layer         "backbone", "projector", or of embeddings "all", "0", "1" …
+        seed          that its random weights were drawn by, or None
+        num_features  that reach the head
+        head          arguments of the genre head: hidden, dropout, batch_norm, and num_layers where there are several
+    ``tables`` keeps what has been read: use ``predictions``, ``log`` and ``curve``.
+    """
+
+    metrics: dict  # of metrics.summarise
+    genres: list[str]
+    network: dict
+    protocol: str | None = None
+    dataset: str | None = None
+    n_train: int | None = None
+    train_split: str = "training"
+    test_split: str = "test"
+    label_fraction: float = 1.0
+    chosen: dict = field(default_factory=dict)  # what was chosen on validation, and validation_accuracy
+    validation_accuracy: float | None = None
+    crop_accuracy: float | None = None
+    seeds: dict | None = None  # each of OVER_SEEDS → statistics.mean_std_interval
+    num_seeds: int = 1
+    num_crops: int | None = None
+    crop_seconds: float | None = None
+    layer_weights: list[float] | None = None  # of a learned sum of layers
+    flags: dict = field(default_factory=dict)
+    seconds: float | None = None
+    versions: dict = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+    tables: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, probabilities, crop_probabilities, truth, track_ids, genres, *, log=(), curve=(), **facts):
+        """What a classifier says, (N, C) and for each crop (N, K, C), beside the truth (N,), indices into ``genres``.
+
+        log: a dict for each epoch; curve: a dict for each size of the training set and seed; facts: other fields.
+        Raises :class:`utils.UserError` where :func:`metrics.summarise` does.
+        """
+        probabilities, truth, names = np.asarray(probabilities), np.asarray(truth), np.array(genres, dtype=object)
+        summary = metrics.summarise(probabilities, truth, genres)
+        predictions = pd.DataFrame(probabilities, pd.Index(track_ids, dtype=str, name="track_id"), genres)
+        predictions.insert(0, "truth", names[truth])
+        predictions.insert(1, "prediction", names[probabilities.argmax(1)])
+        facts["crop_accuracy"] = float((np.asarray(crop_probabilities).argmax(2) == truth[:, None]).mean())
+        facts["validation_accuracy"] = facts.get("chosen", {}).get("validation_accuracy")
+        tables = {"predictions": predictions, "log": pd.DataFrame(log), "curve": pd.DataFrame(curve)}
+        return cls(summary, list(genres), tables=tables, **facts)
 
     @property
     def name(self):
@@ -27,33 +85,116 @@ class Result:
         return f"{self.folder.parent.name}/{self.folder.name}"
 
     @property
-    def network(self):
+    def network_name(self):
         """What made the features, in two or three words: ``simsiam resnet18``, ``random resnet18``, ``stats``."""
-        flags = self.configuration.get("flags", {})
-        backbone = self.summary.get("backbone") or flags.get("backbone")
-        if self.summary.get("baseline"):
-            return " ".join(dict.fromkeys([self.summary["baseline"], backbone]))
-        method = "supervised" if self.summary.get("protocol") == "scratch" else flags.get("method")
-        return " ".join(filter(None, [method, backbone]))
+        kind, method, backbone = (self.network[key] for key in ("kind", "method", "backbone"))
+        return " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
 
-    @cached_property
+    @property
+    def summary(self):
+        """The content of result.json."""
+        apart = ("metrics", "network", "folder", "tables")
+        own = {name: getattr(self, name) for name in _field_names() if name not in apart}
+        return {**self.metrics, **own, "network": self.network, **_flat(self.network)}
+
+    @property
     def predictions(self):
-        """predictions.csv with text columns track_id (the index), truth, prediction and one column per genre.
+        """A row for each track_id: truth, prediction and the probability of each genre (to six decimals, once read).
 
-        Raises :class:`utils.UserError` when it is missing or broken.
+        Raises :class:`utils.UserError` when predictions.csv is missing or broken.
         """
-        path = self.folder / "predictions.csv"
-        text = dict.fromkeys(("track_id", "truth", "prediction"), str)
+        if "predictions" not in self.tables:
+            self.tables["predictions"] = _read_predictions(self.folder / "predictions.csv", self.genres)
+        return self.tables["predictions"]
+
+    @property
+    def log(self):
+        """A row for each epoch of the classifier; empty for a classifier without epochs."""
+        return self._table("log", "transfer_log.csv")
+
+    @property
+    def curve(self):
+        """A row for each size of the training set and seed; empty where none was asked for."""
+        return self._table("curve", "label_curve.csv", "learning_curve.csv")
+
+    def _table(self, name, *files):
+        if name not in self.tables:
+            there = [self.folder / file for file in files if (self.folder / file).is_file()]
+            self.tables[name] = pd.read_csv(there[0]) if there else pd.DataFrame()
+        return self.tables[name]
+
+    @property
+    def truth(self):
+        """(N,) indices into ``genres``."""
+        return pd.Index(self.genres).get_indexer(self.predictions["truth"])
+
+    @property
+    def probabilities(self):
+        """(N, C)."""
+        return self.predictions[self.genres].to_numpy()
+
+    @property
+    def confusion(self):
+        """(C, C) counts: row = true genre, column = predicted genre."""
+        prediction = pd.Index(self.genres).get_indexer(self.predictions["prediction"])
+        return metrics.confusion_matrix(prediction, self.truth, len(self.genres))
+
+    def write(self, folder):
+        """Write the tables and, last, result.json: a folder that has one is whole. Returns the result in ``folder``.
+
+        So whatever else belongs to the result, its weights first of all, is to be written before.
+        """
+        folder = Path(folder)
+        counts = pd.DataFrame(self.confusion, pd.Index(self.genres, name="truth \\ prediction"), self.genres)
+        write_table(folder / "predictions.csv", self.predictions, float_format="%.6f")
+        write_table(folder / "confusion.csv", counts)
+        for name, table in (("transfer_log.csv", self.log), ("label_curve.csv", self.curve)):
+            if len(table):
+                write_table(folder / name, table, index=False)
+        utils.write_json(folder / "result.json", self.summary)
+        return dataclasses.replace(self, folder=folder)
+
+    def __str__(self):
+        """What a person wants to know first."""
+        numbers, chance = self.metrics, 1 / len(self.genres)
+        low, high = numbers["accuracy_ci95"]
+        lines = [
+            f"{self.protocol} on {self.dataset}: {numbers['n_test']} {self.test_split} tracks, "
+            f"{len(self.genres)} genres, trained on {self.n_train}",
+            f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
+            f"chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
+        ]
+        for key, label in (("macro_f1", "macro-F1"), ("roc_auc", "ROC-AUC"), ("top5_accuracy", "top-5")):
+            lines += [f"  {label:9} {numbers[key]:.3f}"] if numbers[key] is not None else []
+        if self.seeds:
+            over = self.seeds["accuracy"]
+            lines.append(f"  over {self.num_seeds} seeds: accuracy {over['mean']:.3f} ± {over['std']:.3f}")
+        return "\n".join(lines)
+
+
+def over_seeds(found):
+    """The first of the results of several seeds, with the spread of all: mean, std and interval of ``OVER_SEEDS``."""
+    if len(found) == 1:
+        return found[0]
+    values = {name: [result.summary[name] for result in found] for name in OVER_SEEDS}
+    seeds = {name: statistics.mean_std_interval(part) for name, part in values.items() if None not in part}
+    return dataclasses.replace(found[0], seeds=seeds, num_seeds=len(found))
+
+
+def new_transfer(experiment, name):
+    """``experiment/name``, or with a number behind it where that is taken: no result is overwritten."""
+    number = 1
+    while True:
+        folder = experiment / (name if number == 1 else f"{name}_{number}")
         try:
-            table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
-            table = table[["truth", "prediction", *self.summary["genres"]]]
-        except FileNotFoundError:
-            raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
-        except (KeyError, ValueError, pd.errors.ParserError) as error:
-            raise utils.UserError(f"{path} is not the predictions.csv of this result ({error})") from None
-        if not table.index.is_unique:
-            raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
-        return table
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return folder
+
+
+# ------------------------------------------------------------------ finding and reading
 
 
 def find(exp, exp_dir="exp"):
@@ -74,18 +215,79 @@ def find(exp, exp_dir="exp"):
 
 
 def read(folder):
-    """The :class:`Result` in ``folder``. Raises :class:`utils.UserError`."""
+    """The :class:`Result` in ``folder``, of any age; its tables are read when they are asked for.
+
+    Raises :class:`utils.UserError` when result.json is missing or none of ours.
+    """
     folder = Path(folder).resolve()
     summary = utils.read_json(folder / "result.json")
     if not isinstance(summary, dict) or not {"accuracy", "genres"} <= set(summary):
         raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py")
     configuration = folder.parent / "configuration.json"
-    return Result(folder, summary, utils.read_json(configuration) if configuration.is_file() else {})
+    network = network_of(summary, utils.read_json(configuration) if configuration.is_file() else {})
+    named = {name: summary[name] for name in _field_names() if summary.get(name) is not None}
+    numbers = {name: value for name, value in summary.items() if name not in {*_field_names(), *FLAT_KEYS}}
+    return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
 
 
-def read_rows(path):
-    """A CSV as a list of dicts of text; empty when there is no such file."""
-    if not Path(path).is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def network_of(summary, configuration):
+    """The record of what made the features (see :class:`Result`), also of a result.json that has none yet."""
+    if "network" in summary:
+        return summary["network"]
+    flags, protocol = configuration.get("flags", {}), summary.get("protocol")
+    if "num_layers" in configuration.get("spectrogram", {}):
+        kind = "embeddings"
+    elif summary.get("baseline"):
+        kind = BASELINES[summary["baseline"]]
+    else:
+        kind = "trained" if protocol in ("finetune", "scratch") else "encoder"
+    drawn = kind == "random" or protocol == "scratch"
+    head = {name: summary[name] for name in HEAD if name in summary}
+    if head.get("num_layers") == 1:
+        del head["num_layers"]
+    return {
+        "kind": kind,
+        "method": flags.get("method") if not drawn and kind in ("encoder", "trained") else None,
+        "backbone": (summary.get("backbone") or flags.get("backbone")) if kind != "statistics" else None,
+        "layer": summary.get("layer", "backbone") if not drawn else "backbone",  # random networks have no projector
+        "seed": summary.get("flags", {}).get("seed") if drawn else None,
+        "num_features": summary.get("num_features"),
+        "head": head,
+    }
+
+
+def _flat(network):
+    """``FLAT_KEYS`` as they were before the record: band statistics were a backbone of the name ``stats``."""
+    baselines = {kind: name for name, kind in BASELINES.items()}
+    return {
+        "baseline": baselines.get(network["kind"]),
+        "frozen": network["kind"] != "trained",
+        "backbone": "stats" if network["kind"] == "statistics" else network["backbone"],
+        "layer": network["layer"],
+        "num_features": network["num_features"],
+        **network["head"],
+    }
+
+
+def _field_names():
+    return [each.name for each in dataclasses.fields(Result)]
+
+
+def _read_predictions(path, genres):
+    text = dict.fromkeys(("track_id", "truth", "prediction"), str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
+        table = table[["truth", "prediction", *genres]]
+    except FileNotFoundError:
+        raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
+    except (KeyError, ValueError, pd.errors.ParserError) as error:
+        raise utils.UserError(f"{path} is not the predictions.csv of this result ({error})") from None
+    if not table.index.is_unique:
+        raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
+    return table
+
+
+def write_table(path, table, **options):
+    """A data frame as CSV; ``options`` of :meth:`pandas.DataFrame.to_csv`."""
+    with utils.atomic_path(path) as temporary:
+        table.to_csv(temporary, lineterminator="\n", **options)

@@ -66,8 +66,7 @@ def mean_std_interval(values):
     if n < 2:
         return {"mean": mean, "std": None, "ci95": None, "n": n}
     std = float(values.std(ddof=1))
-    half = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * std / n**0.5
-    return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "n": n}
+    return {"mean": mean, "std": std, "ci95": _t_interval(mean, std / n**0.5, n - 1), "n": n}
 
 
 def pooled_intervals(conditions):
@@ -82,14 +81,10 @@ def pooled_intervals(conditions):
     if not freedom:
         return [{"mean": float(values.mean()), "ci95": None, "n": len(values)} for values in runs]
     std = (sum(((values - values.mean()) ** 2).sum() for values in runs) / freedom) ** 0.5
-    reach = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * std
+    means = [float(values.mean()) for values in runs]
     return [
-        {
-            "mean": float(values.mean()),
-            "ci95": [float(values.mean() + sign * reach / len(values) ** 0.5) for sign in (-1, 1)],
-            "n": len(values),
-        }
-        for values in runs
+        {"mean": mean, "ci95": _t_interval(mean, std / len(values) ** 0.5, freedom), "n": len(values)}
+        for mean, values in zip(means, runs, strict=True)
     ]
 
 
@@ -98,6 +93,12 @@ def conditions_differ(conditions):
     if all(len(values) < 2 for values in conditions) or len(conditions) < 2:
         return None
     return float(scipy.stats.f_oneway(*conditions).pvalue)
+
+
+def _t_interval(mean, error, freedom):
+    """Student's 95 % interval ``[low, high]`` around ``mean``, whose standard error is ``error``."""
+    # The error is 0 where all seeds agree; given to scipy as the scale, it would make the interval NaN.
+    return [mean + error * float(bound) for bound in scipy.stats.t.interval(CONFIDENCE, freedom)]
 
 
 def _booleans(correct):

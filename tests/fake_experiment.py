@@ -1,11 +1,17 @@
 """An experiment folder as train_simsiam.py and transfer.py leave it, made of random predictions."""
 
+import dataclasses
+
 import numpy as np
 
 import utils
-from evaluation import metrics, plots
+from evaluation import plots, results
 
 GENRES = ["Electronic", "Folk", "Hip-Hop", "Instrumental", "Pop & <Rock>", "Rock"]
+ENCODER = {
+    "kind": "encoder", "method": "simsiam", "backbone": "resnet18", "layer": "backbone", "seed": None,
+    "num_features": 512, "head": {"hidden": [], "dropout": [], "batch_norm": True},
+}  # fmt: skip
 
 
 def write_experiment(exp_dir, name="154874", log=True, **flags):
@@ -21,34 +27,35 @@ def write_experiment(exp_dir, name="154874", log=True, **flags):
         columns = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
         rows = [[e, -0.1 * e, 0.02, 10 + e, 0.3 if e % 2 else "", 0.03, 900, 6] for e in range(1, 9)]
         utils.write_csv(folder / "train_log.csv", columns, rows)
-        plots.training_curves(folder / "train_loss.png", [dict(zip(columns, row, strict=True)) for row in rows])
+        log = [dict(zip(columns, row, strict=True)) for row in rows]
+        plots.write(folder / "train_loss.png", plots.training_curves, log)
     return folder
 
 
-def write_transfer(experiment, name="linear", skill=1.5, tracks=200, seed=0, pictures=False, **summary):
-    """``seed`` chooses the tracks' genres, so that two transfers with the same seed have the same tracks."""
+def make_result(skill=1.5, tracks=200, seed=0, **facts):
+    """A :class:`results.Result` of random predictions, the better the more ``skill``; ``facts`` are fields of it.
+
+    ``seed`` chooses the tracks' genres, so that two results with the same seed have the same tracks.
+    """
     chance = np.random.default_rng(seed)
     truth = chance.integers(0, len(GENRES), tracks)
     ease = chance.normal(size=tracks)
     logits = np.random.default_rng([seed, int(10 * skill)]).normal(size=(tracks, len(GENRES)))
     logits[np.arange(tracks), truth] += skill + ease
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    prediction = probabilities.argmax(1)
-    folder = experiment / name
-    result = metrics.summarise(probabilities, truth, GENRES)
-    utils.write_json(folder / "result.json", result | {
-        "protocol": "linear", "dataset": "fma_small", "genres": GENRES, "n_train": 6394, "train_split": "training",
-        "validation_accuracy": 0.4, "crop_accuracy": 0.35, "seconds": 12.3, "chosen": {"C": 0.01},
-    } | summary)  # fmt: skip
-    rows = [
-        [f"{seed}{number:05}", GENRES[t], GENRES[p], *row]
-        for number, (t, p, row) in enumerate(zip(truth, prediction, probabilities, strict=True))
-    ]
-    utils.write_csv(folder / "predictions.csv", ["track_id", "truth", "prediction", *GENRES], rows)
+    there = {
+        "network": ENCODER, "protocol": "linear", "dataset": "fma_small", "n_train": 6394, "seconds": 12.3,
+        "num_crops": 5, "crop_seconds": 9.9, "chosen": {"C": 0.01, "validation_accuracy": 0.4}, "flags": {"seed": 0},
+        "versions": {"torch": "2.11.0"},
+    }  # fmt: skip
+    names = [f"{seed}{number:05}" for number in range(tracks)]
+    return results.Result.of(probabilities, probabilities[:, None], truth, names, GENRES, **{**there, **facts})
+
+
+def write_transfer(experiment, name="linear", pictures=False, metrics=(), **facts):
+    """Write :func:`make_result` of ``facts``; ``metrics`` replace its own. Returns the folder."""
+    result = make_result(**facts)
+    result = dataclasses.replace(result, metrics={**result.metrics, **dict(metrics)}).write(experiment / name)
     if pictures:
-        matrix = metrics.confusion_matrix(prediction, truth, len(GENRES))
-        plots.confusion(folder / "confusion.png", matrix, GENRES)
-        plots.per_genre(folder / "per_genre.png", result["per_genre"])
-        plots.reliability(folder / "reliability.png", probabilities, truth)
-        plots.feature_map(folder / "features.png", logits, truth, GENRES, method="pca")
-    return folder
+        plots.write_all(result.folder, result, result.probabilities, title=name)
+    return result.folder

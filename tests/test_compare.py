@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_experiment import write_experiment, write_transfer
+from fake_experiment import ENCODER, write_experiment, write_transfer
 
 import compare
 import utils
-from evaluation import results, statistics
+from evaluation import statistics
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def experiments(tmp_path, monkeypatch):
     first = write_experiment(tmp_path / "exp", log=False)
     write_transfer(first, "linear", skill=1.5)
     write_transfer(first, "mlp", skill=1.8, protocol="mlp")
-    write_transfer(write_experiment(tmp_path / "exp", "203311", log=False, method="byol"), "linear", skill=0.5)
+    second = write_experiment(tmp_path / "exp", "203311", log=False, method="byol")
+    write_transfer(second, "linear", skill=0.5, network={**ENCODER, "method": "byol"})
     return tmp_path / "exp"
 
 
@@ -121,13 +122,16 @@ def test_every_way_to_name_a_result(experiments, capsys):
 
 def test_seeds_and_baseline_features(experiments, capsys):
     seeds = {"accuracy": {"mean": 0.515, "std": 0.021, "ci95": [0.4, 0.6], "n": 3}}
-    write_transfer(experiments / "203311", "stats", seeds=seeds, num_seeds=3, baseline="stats", backbone="stats")
-    write_transfer(experiments / "203311", "random", baseline="random", backbone="resnet18")
+    stats = {**ENCODER, "kind": "statistics", "method": None, "backbone": None}
+    write_transfer(experiments / "203311", "stats", seeds=seeds, num_seeds=3, network=stats)
+    write_transfer(experiments / "203311", "random", network={**ENCODER, "kind": "random", "method": None})
     lines, rows = run(capsys, "203311")
     assert "51.5 ± 2.1 (3)" in table_row(lines, "203311/stats")
     assert rows["203311/stats"]["accuracy_std"] == "0.021"
-    assert results.read(experiments / "203311" / "stats").network == "stats"
-    assert results.read(experiments / "203311" / "random").network == "random resnet18"
+    assert table_row(lines, "203311/stats").split()[1:3] == ["stats", "linear"]
+    assert "random resnet18" in table_row(lines, "203311/random")
+    for name, *shown in (("stats", "", "stats", "stats"), ("random", "", "resnet18", "random")):
+        assert [rows[f"203311/{name}"][key] for key in ("method", "backbone", "baseline")] == shown
 
 
 def test_markdown_and_html(experiments, capsys):

@@ -187,7 +187,7 @@ def test_an_experiment_becomes_an_embedding_folder(experiment, tmp_path, run_scr
 def test_the_curve_of_an_experiment(experiment, tmp_path, run_script):
     common = f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp --exp_path {experiment.name} {FAST}"
     file = run_script(transfer, f"{common} --protocol linear --train_sizes 6,24")
-    rows = list(csv.DictReader((Path(file).parent / "learning_curve.csv").open()))
+    rows = list(csv.DictReader((Path(file).parent / "label_curve.csv").open()))
     assert [row["train_size"] for row in rows] == ["6", "24"]
 
 
@@ -205,7 +205,7 @@ def test_ten_and_twenty_genres(tmp_path, adopt, classify, num_genres):
     truth, prediction = ([row[key] for row in rows] for key in ("truth", "prediction"))
     assert result["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
     assert result["macro_f1"] > 3 / num_genres
-    for name in ("confusion.png", "features.png", "learning_curves.png", "transfer.pth"):
+    for name in ("confusion.png", "features.png", "transfer_log.png", "transfer.pth"):
         assert (folder / name).stat().st_size > 0
 
 
@@ -267,17 +267,17 @@ def test_the_learning_curve_is_scikit_learns_and_never_tests(tmp_path, adopt, cl
 
     monkeypatch.setattr(transfer, "score", spy)
     folder, result = classify("--layer 2 --hidden 16 --num_epochs 5 --train_sizes 48,24,96 --num_seeds 2")
-    rows = list(csv.DictReader((folder / "learning_curve.csv").open()))
+    rows = list(csv.DictReader((folder / "label_curve.csv").open()))
     assert [(row["train_size"], row["seed"]) for row in rows] == [
         (size, seed) for size in ("24", "48", "96") for seed in ("0", "1")
     ]
     assert seen == [n for size in (24, 24, 48, 48, 96, 96) for n in (size, 12)]  # training, 12 of validation
     for row in rows:
         assert float(row["gap"]) == pytest.approx(float(row["train_macro_f1"]) - float(row["validation_macro_f1"]))
-    assert (folder / "learning_curve.png").stat().st_size > 5000
+    assert (folder / "label_curve.png").stat().st_size > 5000
     assert (result["n_test"], result["n_train"], result["num_seeds"]) == (12, 96, 2)
     assert result["flags"]["seed"] == 0
-    assert "Learning curve" in (folder.parent / "report.html").read_text()
+    assert "Label curve" in (folder.parent / "report.html").read_text()
 
 
 def test_features_of_all_layers_can_be_exported_and_adopted(tmp_path, adopt, classify):
@@ -356,7 +356,7 @@ def test_heads_have_the_layers_that_are_asked_for():
 def test_one_seed_and_one_size_can_be_drawn(tmp_path):
     row = {"train_size": 20, "seed": 0, "train_macro_f1": 0.9, "validation_macro_f1": 0.4, "gap": 0.5,
            "train_loss": 0.2, "validation_loss": 1.7}  # fmt: skip
-    plots.learning_curve(tmp_path / "curve.png", [row])
+    plots.write(tmp_path / "curve.png", plots.label_curve, [row])
     assert (tmp_path / "curve.png").stat().st_size > 5000
 
 

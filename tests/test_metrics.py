@@ -87,6 +87,28 @@ def test_a_genre_without_test_tracks_is_left_out_of_the_averages_and_named():
     )
 
 
+@pytest.mark.parametrize("genre", [[2], [2, 5]])
+def test_top_5_of_tracks_of_one_or_two_of_the_genres(genre):
+    probabilities, truth = random_predictions()
+    truth[:] = np.resize(genre, len(truth))
+    by_hand = np.mean([true in np.argsort(-row)[:5] for row, true in zip(probabilities, truth, strict=True)])
+    assert metrics.summarise(probabilities, truth, GENRES)["top5_accuracy"] == pytest.approx(by_hand)
+
+
+def test_a_classifier_that_knows_nothing_gains_nothing_by_ties():
+    truth = np.arange(70) % 7
+    result = metrics.summarise(np.full((70, 7), 1 / 7), truth, GENRES)
+    assert result["top5_accuracy"] == pytest.approx(5 / 7)
+    assert result["accuracy"] == pytest.approx(1 / 7)
+
+
+def test_log_loss_of_a_softmax_that_rounding_takes_above_one():
+    probabilities = np.array([[1 + 1e-7, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert metrics.log_loss(probabilities[:2], np.array([0, 1])) == 0
+    assert metrics.log_loss(probabilities[2:], np.array([1])) == pytest.approx(-np.log(np.finfo(float).eps))
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
 def test_one_genre_and_few_genres():
     result = metrics.summarise(np.ones((5, 1)), np.zeros(5, int), ["Jazz"])
     assert result["accuracy"] == result["macro_f1"] == 1

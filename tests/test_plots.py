@@ -1,22 +1,24 @@
-"""Each picture is written whole, for few and many genres and for data with holes; how they look was looked at."""
+"""Each picture shows what it was given: its bars, points, names and legends are read back from the Figure."""
 
 import matplotlib.image
 import numpy as np
 import pytest
+from fake_experiment import GENRES, make_result
 
 from evaluation import metrics, plots
+from utils import UserError
 
-
-@pytest.fixture
-def picture(tmp_path):
-    """A path to write to; afterwards it must be a png with something on it and nothing else beside it."""
-    path = tmp_path / "picture.png"
-    yield path
-    pixels = matplotlib.image.imread(path)
-    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
-    assert min(pixels.shape[:2]) > 200
-    assert max(pixels.shape[:2]) < 2500
-    assert (pixels[..., :3] < 0.5).any()
+LONG = "154874: a_dataset_whose_name_goes_on_and_on_without_a_space_because_folders_have_none_finetune_12 " + "W" * 40
+LOG = [
+    {"epoch": epoch, "train_loss": 2 / epoch, "validation_loss": 2.1, "validation_accuracy": accuracy}
+    for epoch, accuracy in ((1, 0.2), (2, 0.45), (3, 0.4))
+]
+CURVE = [
+    {"train_size": size, "seed": seed, "train_macro_f1": 0.9 - 0.1 * seed, "validation_macro_f1": size / 100,
+     "gap": 0.1, "train_loss": 0.2, "validation_loss": 1.7}
+    for size in (20, 50) for seed in (0, 1)
+]  # fmt: skip
+ROW = {"loss": "-0.8", "std": "0.02", "effective_rank": "30", "lr": "0.03", "clips_per_second": "9", "seconds": "1"}
 
 
 def predictions(genres, tracks=120, seed=0):
@@ -28,32 +30,64 @@ def names(genres):
     return [f"Old-Time / Historic {index}" for index in range(genres)]
 
 
-@pytest.mark.parametrize("genres", [2, 8, 20])
-def test_confusion(picture, genres):
-    probabilities, truth = predictions(genres)
-    plots.confusion(picture, metrics.confusion_matrix(probabilities.argmax(1), truth, genres), names(genres))
+def labels(ticks):
+    return [tick.get_text() for tick in ticks]
 
 
-def test_confusion_of_a_genre_without_tracks(picture):
-    plots.confusion(picture, [[3, 1], [0, 0]], names(2), "two genres")
+def legend(owner):
+    return [text.get_text() for text in owner.get_texts()]
 
 
-@pytest.mark.parametrize("genres", [2, 20])
-def test_per_genre(picture, genres):
-    result = metrics.summarise(*predictions(genres), names(genres))
-    plots.per_genre(picture, result["per_genre"])
+def test_confusion_shows_counts_and_shares_of_the_true_genre():
+    figure = plots.confusion([[3, 1], [0, 0]], ["Folk", "Rock"], "two genres")
+    (axes,) = figure.axes
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "3\n75%", (1, 0): "1\n25%"}
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])
+    assert labels(axes.get_xticklabels()) == ["Folk", "Rock"]
+    assert labels(axes.get_yticklabels()) == ["Folk (4)", "Rock (0)"]
+    assert figure.get_suptitle() == "two genres"
+
+
+def test_per_genre_shows_the_best_genre_on_top():
+    per_genre = {
+        "Folk": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 8},
+        "Rock": {"precision": 0.9, "recall": 0.7, "f1": 0.79, "support": 10},
+        "Jazz": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+    }
+    figure = plots.per_genre(per_genre)
+    (axes,) = figure.axes
+    assert labels(axes.get_yticklabels()) == ["Jazz (0)", "Folk (8)", "Rock (10)"]
+    assert [bar.get_width() for bar in axes.patches] == [0.0, 1 / 3, 0.79]
+    precision, recall = axes.lines
+    assert (list(precision.get_xdata()), list(recall.get_xdata())) == ([0.0, 0.5, 0.9], [0.0, 0.25, 0.7])
+    assert set(legend(figure.legends[0])) == {"F1", "precision", "recall"}
 
 
 @pytest.mark.parametrize("genres", [1, 8])
-def test_reliability(picture, genres):
-    plots.reliability(picture, *predictions(genres))
+def test_reliability_shows_the_bins(genres):
+    probabilities, truth = predictions(genres)
+    above, below = plots.reliability(probabilities, truth).axes
+    number, confidence, accuracy = metrics.calibration_bins(probabilities, truth)
+    np.testing.assert_array_equal([bar.get_height() for bar in below.patches], number)
+    np.testing.assert_array_equal([bar.get_height() for bar in above.patches], accuracy)
+    np.testing.assert_array_equal(above.lines[1].get_xdata(), confidence)
+    error = metrics.calibration_error(probabilities, truth)
+    assert above.get_title(loc="left") == f"calibration error {error:.3f}"
 
 
 @pytest.mark.parametrize(("tracks", "dim", "genres"), [(3, 4, 2), (40, 1, 8), (60, 80, 23)])
-def test_feature_map(picture, tracks, dim, genres):
+def test_feature_map_has_every_track_in_the_colour_of_its_genre(tracks, dim, genres):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(tracks, dim)) * (np.arange(dim) > 0) if dim > 1 else np.ones((tracks, 1))
-    plots.feature_map(picture, features, rng.integers(0, genres, tracks), names(genres), subtitle="test tracks")
+    truth = rng.integers(0, genres, tracks)
+    figure = plots.feature_map(features, truth, names(genres))
+    clouds = figure.axes[0].collections
+    counts = np.bincount(truth, minlength=genres)
+    assert [len(cloud.get_offsets()) for cloud in clouds] == counts.tolist()
+    assert np.isfinite(np.concatenate([np.ma.getdata(cloud.get_offsets()) for cloud in clouds])).all()
+    assert legend(figure.legends[0]) == [f"{name} ({n})" for name, n in zip(names(genres), counts, strict=True)]
+    looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in clouds}
+    assert len(looks) == genres
 
 
 def test_pca_map_keeps_the_widest_directions():
@@ -64,31 +98,113 @@ def test_pca_map_keeps_the_widest_directions():
     assert abs(np.corrcoef(place[:, 0], wide[:, 0])[0, 1]) > 0.99
 
 
-ROW = {"loss": "-0.8", "std": "0.02", "effective_rank": "30", "lr": "0.03", "clips_per_second": "9", "seconds": "1"}
+def test_training_curves_shows_the_columns_that_are_there():
+    rows = [ROW | {"epoch": str(epoch), "knn_accuracy": "0.3" if epoch % 2 else ""} for epoch in range(1, 6)]
+    panels = {axes.get_title(loc="left"): axes for axes in plots.training_curves(rows, dim=2048).axes}
+    assert len(panels) == 5
+    knn, std = panels["kNN accuracy on validation tracks"], panels["std of the normalised projections"]
+    assert knn.lines[0].get_xydata().tolist() == [[1, 0.3], [3, 0.3], [5, 0.3]]
+    assert std.lines[1].get_ydata()[0] == 2048**-0.5
+    (only,) = plots.training_curves([{"epoch": "1", "loss": "1", "knn_accuracy": ""}]).axes
+    assert only.get_title(loc="left") == "loss"
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [ROW | {"epoch": str(epoch), "knn_accuracy": "0.3" if epoch % 2 else ""} for epoch in range(1, 6)],
-        [{"epoch": 1, "loss": 0.7}],
-        [{"epoch": 1, "loss": 0.7, "lr": 0.0}, {"epoch": 2, "loss": "nan", "lr": 0.0}],
-    ],
-)
-def test_training_curves(picture, rows):
-    plots.training_curves(picture, rows, dim=2048)
+def test_training_curves_of_a_run_that_diverged():
+    rows = [{"epoch": 1, "loss": 0.7, "lr": 0.0}, {"epoch": 2, "loss": "nan", "lr": 0.0}]
+    loss, rate = plots.training_curves(rows).axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 0.7]]
+    assert rate.lines[0].get_ydata().tolist() == [0, 0]
 
 
-def test_training_curves_shows_the_columns_that_are_there(tmp_path, monkeypatch):
-    kept = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: kept.append(figure))
-    plots.training_curves(tmp_path / "a.png", [{"epoch": "1", "loss": "1", "knn_accuracy": ""}])
-    plots.training_curves(tmp_path / "a.png", [ROW | {"epoch": "1", "knn_accuracy": "0.2"}])
-    assert [len(figure.axes) for figure in kept] == [1, 5]
+def test_transfer_log_names_the_best_epoch():
+    loss, accuracy = plots.transfer_log(LOG).axes
+    assert legend(loss.get_legend()) == ["training", "validation"]
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[2, 1, 2 / 3], [2.1] * 3]
+    assert accuracy.lines[1].get_xydata().tolist() == [[2, 0.45]]
+    assert [text.get_text() for text in accuracy.texts] == ["highest: 45.0% in epoch 2"]
 
 
-def test_learning_curves(picture):
-    rows = [
-        {"epoch": str(e), "train_loss": "2", "validation_loss": "2.1", "validation_accuracy": "0.3"} for e in (1, 2)
-    ]
-    plots.learning_curves(picture, rows)
+def test_label_curve_shows_means_over_the_seeds():
+    figure = plots.label_curve(CURVE)
+    f1, loss = figure.axes
+    train, validation = (container.lines[0] for container in f1.containers)
+    assert train.get_xydata() == pytest.approx(np.array([[20, 0.85], [50, 0.85]]))
+    assert validation.get_ydata() == pytest.approx([0.2, 0.5])
+    assert labels(loss.get_xticklabels()) == ["20", "50"]
+    assert set(legend(figure.legends[0])) == {"training", "validation", "gap"}
+    plots.label_curve(CURVE[:1]).draw_without_rendering()  # one size and one seed
+
+
+def test_interval_bars_and_score_dots_show_their_intervals():
+    (axes,) = plots.interval_bars([("SimSiam", 0.4, (0.35, 0.47)), ("stats", 0.5, (0.4, 0.6))], 0.125).axes
+    assert labels(axes.get_yticklabels()) == ["stats", "SimSiam"]
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.4]
+    reach = np.array([path.vertices[:, 0] for path in axes.collections[0].get_paths()])
+    assert reach == pytest.approx(np.array([[0.4, 0.6], [0.35, 0.47]]))
+    assert axes.lines[-1].get_xdata() == [0.125, 0.125]
+    spreads = [{"mean": 0.3, "ci95": [0.2, 0.4], "n": 2}, {"mean": 0.35, "ci95": None, "n": 1}]
+    figure = plots.score_dots(["none", "mask"], {"kNN": spreads, "linear probe": spreads})
+    assert labels(figure.axes[0].get_yticklabels()) == ["none", "mask"]
+    assert set(legend(figure.legends[0])) == {"kNN", "linear probe"}
+    reach = [path.vertices[:, 0] for path in figure.axes[0].collections[0].get_paths()]
+    assert np.array(reach) == pytest.approx(np.array([[0.2, 0.4], [0.35, 0.35]]))
+
+
+LONG_NAMES = [f"Old-Time / Historic International and Everything Else {index}" for index in range(3)]
+PICTURES = {
+    "confusion": (plots.confusion, np.eye(3, dtype=int), LONG_NAMES),
+    "per_genre": (plots.per_genre, metrics.summarise(*predictions(3), LONG_NAMES)["per_genre"]),
+    "reliability": (plots.reliability, *predictions(3)),
+    "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
+    "transfer_log": (plots.transfer_log, LOG),
+    "label_curve": (plots.label_curve, CURVE),
+    "training_curves": (plots.training_curves, [{"epoch": 1, "loss": 1}]),
+    "interval_bars": (plots.interval_bars, [(name, 0.5, (0.4, 0.6)) for name in LONG_NAMES], 0.3),
+    "score_dots": (plots.score_dots, LONG_NAMES, {"kNN": [{"mean": 0.3, "ci95": None, "n": 1}] * 3}),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_name_is_cut_off_or_lost(name):
+    draw, *data = PICTURES[name]
+    figure = draw(*data, title=LONG)
+    figure.draw_without_rendering()
+    assert figure.get_suptitle().replace("\n", "").replace(" ", "") == LONG.replace(" ", "")
+    drawn = figure.get_tightbbox()  # of everything that is seen, in inches
+    assert min(drawn.x0, drawn.y0) >= 0
+    assert drawn.x1 <= figure.get_figwidth()
+    assert drawn.y1 <= figure.get_figheight()
+
+
+# ------------------------------------------------------------------ writing
+
+
+def test_a_picture_is_written_whole(tmp_path):
+    plots.write(tmp_path / "picture.png", plots.confusion, [[3, 1], [0, 0]], ["Folk", "Rock"], title="two genres")
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+    height, width = matplotlib.image.imread(tmp_path / "picture.png").shape[:2]
+    assert 300 < height < width < 1000
+
+
+def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(tmp_path, monkeypatch, capsys):
+    def fail(*args, **options):
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(plots, "feature_map", fail)
+    result = make_result(tracks=30, log=LOG, curve=CURVE)
+    plots.write_all(tmp_path, result, result.probabilities, title="result")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "confusion.png", "per_genre.png", "reliability.png", "transfer_log.png", "label_curve.png",
+    }  # fmt: skip
+    wanted = f"WARNING: {tmp_path / 'features.png'} could not be drawn (ValueError: no such colour)\n"
+    assert capsys.readouterr().out == wanted
+    with plots.or_warn("report.html", "written"):
+        raise UserError("configuration.json does not exist")
+    assert "WARNING: report.html could not be written" in capsys.readouterr().out
+
+
+def test_pictures_of_a_result_without_epochs(tmp_path):
+    result = make_result(tracks=30)
+    plots.write_all(tmp_path, result, result.probabilities, title="result")
+    assert not (tmp_path / "transfer_log.png").exists()
+    assert len(GENRES) == len(result.genres)

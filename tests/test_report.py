@@ -128,11 +128,30 @@ def test_an_experiment_without_results_or_log(tmp_path):
 
 def test_a_perfect_classifier_of_an_older_version(tmp_path):
     folder = write_experiment(tmp_path)
-    write_transfer(folder, skill=99, roc_auc=None)
+    write_transfer(folder, skill=99, metrics={"roc_auc": None})
     assert "confused" not in report.write_report(folder).read_text()
     (folder / "linear" / "result.json").write_text('{"accuracy": 0.5, "genres": ["a"]}')
     (folder / "linear" / "predictions.csv").unlink()
     assert "50.0%" in Page(report.write_report(folder).read_text()).data
+
+
+def test_pictures_of_older_folders_are_shown(tmp_path):
+    folder = write_experiment(tmp_path)
+    linear = write_transfer(folder)
+    for name in ("learning_curve.png", "learning_curves.png"):
+        shutil.copy(folder / "train_loss.png", linear / name)
+    page = Page(report.write_report(folder).read_text())
+    assert [image["alt"].split(" of ")[0] for image in page.all("img")] == ["Label curve", "Epochs", "Pre-training"]
+    shutil.copy(folder / "train_loss.png", linear / "transfer_log.png")
+    assert len(Page(report.write_report(folder).read_text()).all("img")) == 3  # the new one instead of the old
+
+
+def test_names_in_attributes_are_escaped(tmp_path):
+    folder = write_experiment(tmp_path, '154874"><b>')
+    write_transfer(folder, 'a"><b>', pictures=True)
+    page = Page(report.write_report(folder).read_text())
+    assert page.all("b") == [{}] * 4  # the numbers on the cards
+    assert page.all("img")[0]["alt"].startswith('Confusion matrix of a"><b>. Rows')
 
 
 def test_not_an_experiment(tmp_path):

@@ -73,6 +73,11 @@ def test_seeds():
     assert statistics.mean_std_interval([0.4]) == {"mean": 0.4, "std": None, "ci95": None, "n": 1}
 
 
+def test_seeds_that_agree_have_an_interval_of_no_width():
+    assert statistics.mean_std_interval([0.5, 0.5, 0.5]) == {"mean": 0.5, "std": 0.0, "ci95": [0.5, 0.5], "n": 3}
+    assert statistics.pooled_intervals([[0.5, 0.5], [0.4]])[1]["ci95"] == [0.4, 0.4]
+
+
 def test_pooled_intervals_are_those_of_a_one_way_analysis_of_variance():
     runs = [[0.40, 0.44], [0.50, 0.48], [0.39]]
     within = (2 * 0.02**2 + 2 * 0.01**2) / 2  # two degrees of freedom: t = 4.3027

@@ -1,0 +1,35 @@
+"""Tables for people: aligned text for the screen, Markdown for pages.
+
+A table is a list of headings, rows of as many texts, and ``align``, a letter for each column: l (text), r (numbers).
+"""
+
+
+def text(head, rows, align):
+    """Aligned columns under a rule; columns that are empty in every row are left out."""
+    used = [index for index, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    lines = [[line[index] for index in used] for line in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [{"l": "<", "r": ">"}[align[index]] for index in used]
+    lines = [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def markdown(head, rows, align):
+    """A Markdown table; ``|`` in a cell stays a ``|`` that is seen."""
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (head, *rows)]
+    rule = f"|{'|'.join({'l': '---', 'r': '---:'}[letter] for letter in align)}|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def number(value, digits=3, times=1, none="–"):
+    """``times`` the value: 100 makes percent of a share; ``none`` where there is no value."""
+    return none if value is None else f"{times * value:.{digits}f}"
+
+
+def with_interval(value, interval, digits=3, times=1, sign=""):
+    """``0.466 [0.432, 0.501]``, without brackets where there is no interval; sign "+" shows that of gains too."""
+    value, *bounds = (f"{times * one:{sign}.{digits}f}" for one in (value, *(interval or ())))
+    return f"{value} [{', '.join(bounds)}]" if bounds else value
