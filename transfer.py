@@ -146,7 +146,8 @@ def main(args):
         save_features(transfer, given, runs[0])
     result = results.over_seeds(found).write(transfer)
     print_summary(result)
-    plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=f"{experiment.folder.name}: {transfer.name}")
+    title = f"{experiment.folder.name}: {transfer.name}"
+    plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=title)
     with plots.or_warn(experiment.folder / "report.html", "written"):
         report.write_report(experiment.folder)
     print(transfer / "result.json")
