@@ -23,6 +23,8 @@ import utils
 from evaluation import plots, report, results
 from models import backbones, heads
 from models.classifier import Classifier
+from models.readout import POOLS
+from models.rulers import RULERS
 from training.given import LINEAR, Run, learn_curve, open_given, prepare, resolve, result_of, save_features
 from training.label_curve import parse_sizes
 from training.networks import state_of
@@ -47,17 +49,23 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument(
         "--layer",
-        help="features to use, of an experiment: backbone (default) or projector; of embeddings: all (default; a sum "
-        "with learned weights) or the number of one layer, 0 being what enters the first",
+        help="features to use, of an experiment: backbone (default), projector, stage1, stage2 …, or several joined by "
+        "+, also with stats, mfcc or kmeans (stage3+stage4+stats); of embeddings: all (default; a sum with learned "
+        "weights) or the number of one layer, 0 being what enters the first",
     )  # fmt: skip
     group.add_argument(
-        "--baseline", choices=["random", "stats"],
-        help="with linear or mlp, in place of the experiment's features: those of a random network, or mean and "
-        "deviation of each mel band",
+        "--baseline", choices=["random", *RULERS],
+        help="with linear or mlp, in place of the experiment's features: those of random networks, mean and deviation "
+        "of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
     )  # fmt: skip
     group.add_argument(
         "--backbone", choices=backbones.NAMES,
         help="without --exp_path (default: resnet18, for waveforms samplecnn)",
+    )  # fmt: skip
+
+    group.add_argument(
+        "--pool", choices=POOLS, default=POOLS[1],
+        help="without --exp_path: how the last map is read out, see train_simsiam.py --help",
     )  # fmt: skip
 
     group = parser.add_argument_group("labels")
@@ -70,7 +78,9 @@ def get_args_parser():
         help="validation: leave the test tracks alone, for runs that something will be chosen by",
     )  # fmt: skip
     group.add_argument("--label_fraction", type=float, default=1.0, help="share of the labels, of every genre")
-    group.add_argument("--num_seeds", type=int, default=1, help="repeat with so many seeds and report mean ± std")
+    group.add_argument(
+        "--num_seeds", type=int, help="repeat with so many seeds and report mean ± std (default: 1; random networks 5)"
+    )
 
     group.add_argument(
         "--train_sizes",

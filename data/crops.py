@@ -4,6 +4,7 @@ Axes: N tracks, B batch, F mel band (row 0 = lowest), T frame, L layer, D featur
 """
 
 import concurrent.futures
+import functools
 import os
 from dataclasses import dataclass
 
@@ -50,6 +51,16 @@ class _Crops:
         """A first frame for each of ``tracks`` (any shape), uniform over the crops that lie inside the track."""
         room = (self.lengths[tracks] - num_frames + 1).clamp_min(1)
         return (torch.rand(tracks.shape) * room).long()
+
+    def random_pairs(self, tracks, num_frames):
+        """Two first frames for each of ``tracks`` (any shape), of crops that do not overlap where a track is long
+        enough; where it is not, they begin at its two ends."""
+        room = (self.lengths[tracks] - num_frames).clamp_min(0)  # for the later crop to begin in
+        slack = (room - num_frames).clamp_min(0)
+        early, late = (torch.rand(2, *tracks.shape) * (slack + 1)).long().sort(0).values
+        late = late + torch.minimum(room, torch.tensor(num_frames))
+        swap = torch.rand(tracks.shape) < 0.5
+        return torch.where(swap, late, early), torch.where(swap, early, late)
 
     def even_starts(self, tracks, num_frames, num_crops):
         """First frames of ``num_crops`` crops spread evenly from a track's begin to its end: (N, num_crops)."""
@@ -152,22 +163,40 @@ def cut_evenly(x, num_frames, num_crops):
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation in dB, measured on training tracks only."""
+    """Mean and standard deviation in dB, measured on training tracks only: of each band, tuples (F,), or of all."""
 
-    mean: float
-    std: float
+    mean: float | tuple
+    std: float | tuple
 
     def __call__(self, x):
-        return (x - self.mean) / self.std
+        """(…, F, T) → the same, normalised."""
+        mean, std = _on_device(self, x.device) if isinstance(self.mean, tuple) else (self.mean, self.std)
+        return (x - mean) / std
+
+    @classmethod
+    def of(cls, content):
+        """What configuration.json holds. Raises KeyError, TypeError or ValueError for what it cannot be."""
+        mean, std = content["mean"], content["std"]
+        if isinstance(mean, list):
+            return cls(tuple(map(float, mean)), tuple(map(float, std)))
+        return cls(float(mean), float(std))
 
 
-def measure_normalisation(spectrograms, num_tracks=1000, num_frames=None):
+@functools.lru_cache(maxsize=16)
+def _on_device(normalisation, device):
+    return [torch.tensor(part, device=device)[:, None] for part in (normalisation.mean, normalisation.std)]
+
+
+def measure_normalisation(spectrograms, per_band=False, num_tracks=1000, num_frames=None):
     """The :class:`Normalisation` of evenly chosen tracks, one central crop of 1 s (at least 128 frames) each."""
     num_frames = num_frames or max(128, spectrograms.settings.frames_in(1.0))
     tracks = torch.linspace(0, len(spectrograms) - 1, min(num_tracks, len(spectrograms))).long()
     starts = spectrograms.even_starts(tracks, num_frames, 1)[:, 0]
     x = spectrograms.crop(tracks, starts, num_frames)
-    return Normalisation(mean=round(x.mean().item(), 4), std=round(x.std().clamp_min(1e-3).item(), 4))
+    if not per_band:
+        return Normalisation(mean=round(x.mean().item(), 4), std=round(x.std().clamp_min(1e-3).item(), 4))
+    std, mean = torch.std_mean(x, dim=(0, 1, 3))
+    return Normalisation(*(tuple(round(v, 4) for v in part.tolist()) for part in (mean, std.clamp_min(1e-3))))
 
 
 # ------------------------------------------------------------------ embeddings

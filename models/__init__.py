@@ -10,19 +10,22 @@ from models.simsiam import SimSiam
 METHODS = {"simsiam": SimSiam, "byol": BYOL, "simclr": SimCLR, "autoencoder": Autoencoder}
 
 
-def build(configuration):
-    """The method of an experiment, with fresh weights: ``configuration`` holds method, backbone and its options."""
+def build(configuration, num_mels=128):
+    """The method of an experiment, with fresh weights, for spectrograms of ``num_mels`` bands.
+
+    ``configuration`` holds method, backbone, pool and the method's options; older ones lack what came later.
+    """
     method = METHODS[configuration["method"]]
-    options = {name: configuration[name] for name in method.options()}
-    return method(backbones.build(configuration["backbone"]), **options)
+    options = {name: configuration.get(name, old) for name, old in {**method.options(), **method.before}.items()}
+    return method(backbones.build(configuration["backbone"], num_mels, configuration.get("pool", "average")), **options)
 
 
-def load(experiment, configuration, device):
+def load(experiment, configuration, num_mels, device):
     """The method of the experiment in folder ``experiment``, with its trained weights.
 
     Raises :class:`utils.UserError` when pre.pth is missing, unreadable, or of another network.
     """
-    method = build(configuration)
+    method = build(configuration, num_mels)
     weights = utils.load_weights(experiment / "pre.pth", device)
     try:
         method.load_state_dict(weights)

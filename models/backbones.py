@@ -1,74 +1,108 @@
-"""Backbones: a log-mel spectrogram (B, 1, F, T) in, features (B, D) out."""
+"""Backbones: a log-mel spectrogram (B, 1, F, T) in, features (B, D) out.
+
+Each has ``num_features`` (D), ``maps(x)``, the list of what its stages make of x, each (B, C, F', T'), and
+``stage_features``, the D of each stage when it is read out. Axes: B batch, C channel, F mel band, T frame.
+"""
 
 import itertools
 
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import utils
+from models.readout import num_features, read_out
 from models.samplecnn import SampleCNN
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-NAMES = (*RESNETS, "conv8", "conv8_dilated", "samplecnn")
+RESNETS = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
 WAVEFORM = ("samplecnn",)  # these hear waveforms, all others look at spectrograms
 
 
-def resnet(name):
-    """A ResNet (He et al. 2016) for one-channel input, without its classification layer.
+class Backbone(nn.Module):
+    """What the spectrogram networks share: the last stage's map is read out by ``pool``, see :mod:`models.readout`."""
 
-    A module with ``num_features`` (512 for 18 and 34, else 2048): (B, 1, F, T) → (B, num_features).
-    The last BatchNorm of each residual branch starts at zero, as in SimSiam's code and Goyal et al. 2017.
-    """
-    backbone = getattr(torchvision.models, name)(weights=None, zero_init_residual=True)
-    backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-    backbone.num_features = backbone.fc.in_features
-    backbone.fc = nn.Identity()
-    return backbone
+    def _describe(self, channels, bands, pool):
+        """channels, bands: of each stage's map."""
+        self.pool = pool
+        self.stage_features = [num_features(c, f, pool) for c, f in zip(channels, bands, strict=True)]
+        self.num_features = self.stage_features[-1]
 
-
-class BandStatistics(nn.Module):
-    """No network: mean and deviation of every mel band and of its change from frame to frame, a baseline.
-
-    (B, 1, F, T) → (B, 4F), nothing to train.
-    """
-
-    def __init__(self, num_mels):
-        super().__init__()
-        self.num_features = 4 * num_mels
+    def maps(self, x):
+        raise NotImplementedError
 
     def forward(self, x):
-        x = x.squeeze(1).float()
-        change = x.diff(dim=2).abs()
-        return torch.cat([x.mean(2), x.std(2), change.mean(2), change.std(2)], dim=1)
+        return read_out(self.maps(x)[-1], self.pool)
 
 
-def conv8(dilation=1):
+class ResNet(torchvision.models.ResNet, Backbone):
+    """A ResNet (He et al. 2016) for one-channel input, without its classification layer.
+
+    The last BatchNorm of each residual branch starts at zero, as in SimSiam's code and Goyal et al. 2017.
+    """
+
+    def __init__(self, name, num_mels=128, pool="average"):
+        block, layers = RESNETS[name]
+        super().__init__(block, layers, zero_init_residual=True)
+        self.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.fc = nn.Identity()
+        channels = [width * block.expansion for width in (64, 128, 256, 512)]
+        bands = [-(-num_mels // 2**halvings) for halvings in (2, 3, 4, 5)]
+        self._describe(channels, bands, pool)
+
+    def maps(self, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return list(itertools.accumulate((self.layer1, self.layer2, self.layer3, self.layer4), _apply, initial=x))[1:]
+
+    def forward(self, x):
+        return Backbone.forward(self, x)
+
+
+def _apply(x, layer):
+    return layer(x)
+
+
+class Conv8(nn.Sequential):
     """Eight convolutions, each of which halves both axes, and the mean over what is left: (B, 1, F, T) → (B, 512).
 
     The encoder of the autoencoder; the last layer, the latent vector, has no ReLU. ``dilation`` spreads the 3 × 3
     filters.
     """
-    channels = (1, 32, 32, 64, 64, 128, 128, 256)
-    layers = [
-        nn.Sequential(halving(before, after, dilation), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
-        for before, after in itertools.pairwise(channels)
-    ]
-    backbone = nn.Sequential(*layers, halving(256, 512, dilation), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    backbone.num_features = 512
-    return backbone
+
+    num_features = 512
+
+    def __init__(self, dilation=1):
+        channels = (1, 32, 32, 64, 64, 128, 128, 256)
+        layers = [
+            nn.Sequential(halving(before, after, dilation), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+            for before, after in itertools.pairwise(channels)
+        ]
+        super().__init__(*layers, halving(256, 512, dilation), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def halving(before, after, dilation):
     return nn.Conv2d(before, after, kernel_size=3, stride=2, padding=dilation, dilation=dilation)
 
 
-def build(name):
-    """A fresh backbone, one of ``NAMES``."""
-    if name in RESNETS:
-        return resnet(name)
-    return {"conv8": conv8, "conv8_dilated": lambda: conv8(dilation=2), "samplecnn": SampleCNN}[name]()
+BUILDERS = {
+    **{name: (lambda num_mels, pool, name=name: ResNet(name, num_mels, pool)) for name in RESNETS},
+    "conv8": lambda num_mels, pool: Conv8(),
+    "conv8_dilated": lambda num_mels, pool: Conv8(dilation=2),
+    "samplecnn": lambda num_mels, pool: SampleCNN(),
+}
+NAMES = tuple(BUILDERS)
+
+
+def build(name, num_mels=128, pool="average"):
+    """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` where it has a choice."""
+    return BUILDERS[name](num_mels, pool)
 
 
 def default_for(kind):

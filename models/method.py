@@ -4,11 +4,14 @@ import inspect
 
 from torch import nn
 
+from models.layers import Layers
+
 
 class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
 
     default_backbone = "resnet50"
+    before = {}  # option → the value that experiments had before there was such an option
 
     def __init__(self, backbone):
         super().__init__()
@@ -32,6 +35,10 @@ class Method(nn.Module):
     def after_step(self, progress):
         """Called after every optimiser step; progress runs from 0 to 1 over the whole training."""
 
-    def encoder(self, layer="backbone"):
-        """The network that makes features (B, D): the ``backbone``, or the ``projector`` on top of it."""
-        return nn.Sequential(self.backbone, self.projector) if layer == "projector" else self.backbone
+    def encoder(self, layer="backbone", num_mels=128):
+        """The network that makes features (B, D): the ``backbone``, or others of :mod:`models.layers`."""
+        if layer == "backbone":
+            return self.backbone
+        if layer == "projector":
+            return nn.Sequential(self.backbone, self.projector)
+        return Layers(self, layer, num_mels)

@@ -42,7 +42,7 @@ class Experiment:
         content = utils.read_json(file)
         try:
             measured = content.get("normalisation")
-            normalisation = measured and Normalisation(float(measured["mean"]), float(measured["std"]))
+            normalisation = measured and Normalisation.of(measured)
             flags = utils.Flags(**{"method": None, "backbone": None, **content["flags"]})
             settings = settings_of(content["spectrogram"], where=f"{file}: spectrogram")
             return cls(Path(folder), flags, settings, normalisation, content["genres"], content.get("versions", {}))
@@ -67,4 +67,4 @@ class Experiment:
         """The pre-trained method, with its weights. Raises :class:`utils.UserError` where there is none."""
         if not self.flags.method:
             raise utils.UserError(f"experiment {self.folder} has no pre-trained network: pre-train one")
-        return models.load(self.folder, vars(self.flags), device)
+        return models.load(self.folder, vars(self.flags), self.settings.num_rows, device)

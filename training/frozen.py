@@ -26,16 +26,20 @@ class Cut:
     bf16: bool = False
     batch_size: int = CROPS_AT_ONCE
 
+    def views(self, crops, tracks=None):
+        """Batches (B, 1, F, T) of every crop of ``tracks`` (default: all), normalised."""
+        for x in crops.every_crop(self.num_frames, self.num_crops, self.batch_size, tracks):
+            yield self.normalise(x)
+
     def extract(self, network, crops, tracks=None, desc="features"):
         """What ``network`` makes of every crop of ``tracks`` (default: all), in eval mode: (N, C, D) float32.
 
         Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
         """
         num_tracks = len(crops if tracks is None else tracks)
-        batches = crops.every_crop(self.num_frames, self.num_crops, self.batch_size, tracks)
+        views = self.views(crops, tracks)
         if desc:
-            batches = utils.progress(batches, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)
-        views = (self.normalise(x) for x in batches)
+            views = utils.progress(views, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)
         return extract(network, views, self.device, self.bf16).view(num_tracks, self.num_crops, -1)
 
 
@@ -58,6 +62,25 @@ def extract(network, batches, device, bf16=False):
         features = torch.cat([network(x).float() for x in batches])
     network.train(was_training)
     return features
+
+
+@torch.no_grad()
+def fit_norms(network, batches):
+    """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T): random weights, fairly judged."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    before = [(norm, norm.momentum) for norm in norms]
+    was_training = network.training
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+    for x in batches:
+        network(x)
+    for norm, momentum in before:
+        norm.momentum = momentum
+    network.train(was_training)
 
 
 class FrozenFeatures:

@@ -15,9 +15,10 @@ from data.crops import measure_normalisation
 from data.folder import check_settings, open_folder
 from evaluation import results
 from models import backbones
+from models.rulers import RULERS
 from models.classifier import Classifier
 from training.experiment import Experiment
-from training.frozen import Cut, FrozenFeatures, WholeVectors
+from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
 from training.label_curve import label_curve, parse_sizes
 from training.networks import Network
 from training.supervised import Recipe, batch_size_for
@@ -25,6 +26,7 @@ from training.task import Task
 
 FROZEN = ("linear", "mlp")  # protocols that train a head only
 DEFAULT_LR = {"linear": 1e-3, "mlp": 1e-3, "finetune": 5e-4, "scratch": 1e-3}
+SHOWN_TRACKS = 1000  # of training, to k-means and to the norms of random weights
 LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}
 
 
@@ -48,7 +50,16 @@ class Given:
         network = self.network
         if self.flags.protocol == "finetune":
             network = dataclasses.replace(network, kind="encoder")
-        return network.backbone_of(self.experiment).to(self.task.device, memory_format=torch.channels_last)
+        backbone = network.backbone_of(self.experiment).to(self.task.device, memory_format=torch.channels_last)
+        if hasattr(backbone, "fit"):
+            backbone.fit(self.shown(), seed)
+        elif network.kind == "random":
+            fit_norms(backbone, self.shown())
+        return backbone
+
+    def shown(self):
+        """Training tracks, without their labels, for what has to see some before it makes features."""
+        return self.cut.views(self.task.train, evenly(len(self.task.train), SHOWN_TRACKS))
 
     def frozen(self, backbone, seed):
         """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""
@@ -114,6 +125,8 @@ def resolve(args, experiment, folder, device):
         "dataset": folder.dataset,
         "layer": resolve_layer(args.layer, folder),
         "backbone": experiment.flags.backbone if experiment else backbone_for(args.backbone, folder.settings),
+        "pool": getattr(experiment.flags, "pool", "average") if experiment else args.pool,
+        "num_seeds": (5 if args.baseline == "random" else 1) if args.num_seeds is None else args.num_seeds,
         "head": LINEAR if protocol == "linear" else parse_head(args.hidden, args.dropout, args.batch_norm),
         "lr": DEFAULT_LR[protocol] if args.lr is None else args.lr,
         "patience": args.patience or 0,
@@ -134,8 +147,6 @@ def resolve(args, experiment, folder, device):
 
 def resolve_layer(layer, folder):
     if folder.settings.kind != "embedding":
-        if layer not in (None, "backbone", "projector"):
-            raise utils.UserError(f"--layer {layer} goes with embeddings; an experiment has backbone and projector")
         return layer or "backbone"
     layers = ["all", *map(str, range(folder.settings.num_layers))]
     if layer not in (None, *layers):
@@ -154,7 +165,7 @@ def backbone_for(asked, settings):
 
 def resolve_crops(args, experiment, folder, device, backbone):
     """How a track is cut: for statistics whole, for all else into crops as long as those of the pre-training."""
-    whole = args.baseline == "stats" and not args.crop_seconds
+    whole = args.baseline in RULERS and not args.crop_seconds
     seconds = args.crop_seconds or (experiment and experiment.flags.crop_seconds)
     seconds = seconds or folder.settings.default_crop_seconds()
     num_frames = int(folder.tracks["frames"].median()) if whole else folder.settings.frames_in(seconds)
@@ -193,7 +204,7 @@ def prepare(task, experiment, flags):
 
 def new_flags(flags):
     """Of an experiment that no pre-training came before."""
-    kept = {"method": None, "backbone": flags.backbone, "dataset": flags.dataset}
+    kept = {"method": None, "backbone": flags.backbone, "pool": flags.pool, "dataset": flags.dataset}
     return utils.Flags(**kept, **({"crop_seconds": flags.crop_seconds} if flags.crop_seconds else {}))
 
 
@@ -201,19 +212,18 @@ def network_of(flags, experiment):
     """The record of the network that the flags ask for. Raises :class:`utils.UserError`."""
     if experiment.settings.kind == "embedding":
         return Network("embeddings", backbone=flags.backbone, layer=flags.layer)
-    if flags.baseline == "stats":
-        return Network("statistics")
-    if flags.baseline == "random":
-        return Network("random", backbone=flags.backbone, layer="backbone", seed=flags.seed)
-    if flags.protocol == "scratch":
-        return Network("trained", backbone=flags.backbone, layer="backbone", seed=flags.seed)
+    if flags.baseline in RULERS:
+        return Network(results.BASELINES[flags.baseline])
+    if flags.baseline == "random" or flags.protocol == "scratch":
+        kind = "random" if flags.baseline else "trained"
+        return Network(kind, backbone=flags.backbone, layer="backbone", pool=flags.pool, seed=flags.seed)
     method = experiment.flags.method
     if not method:
         raise utils.UserError(
             f"experiment {experiment.folder} has no pre-trained network: pre-train one, or use scratch"
         )
     kind = "encoder" if flags.protocol in FROZEN else "trained"
-    return Network(kind, method, flags.backbone, flags.layer)
+    return Network(kind, method, flags.backbone, flags.layer, flags.pool)
 
 
 def learn_curve(given):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import models
 import utils
-from models import backbones, heads
+from models import backbones, heads, rulers
 from models.classifier import Classifier
 
 
@@ -16,7 +16,7 @@ from models.classifier import Classifier
 class Network:
     """The record of a classifier's network: result.json holds it as ``network``.
 
-    kind: a key of ``KINDS``; method, backbone: of the experiment; layer: "backbone" or "projector", of embeddings
+    kind: a key of ``KINDS``; method, backbone, pool: of the experiment; layer: see :mod:`models.layers`, of embeddings
     "all" or a number; seed: of random weights; num_features: D; head: options of :func:`models.heads.genre_head`.
     """
 
@@ -24,6 +24,7 @@ class Network:
     method: str | None = None
     backbone: str | None = None
     layer: str | None = None
+    pool: str = "average"
     seed: int | None = None
     num_features: int | None = None
     head: dict = dataclasses.field(default_factory=dict)
@@ -41,16 +42,23 @@ class Network:
 def untrained(network, experiment):
     """The architecture whose weights the labels train: the experiment's up to the layer, or a bare backbone."""
     if network.method:
-        return models.build(vars(experiment.flags)).encoder(network.layer)
-    return backbones.build(network.backbone)
+        bands = experiment.settings.num_rows
+        return models.build(vars(experiment.flags), bands).encoder(network.layer, bands)
+    return bare(network, experiment)
+
+
+def bare(network, experiment):
+    return backbones.build(network.backbone, experiment.settings.num_rows, network.pool)
 
 
 # kind → (record, experiment) → module
 KINDS = {
-    "encoder": lambda network, experiment: experiment.method().encoder(network.layer),
-    "random": lambda network, experiment: backbones.build(network.backbone),
+    "encoder": lambda network, experiment: experiment.method().encoder(network.layer, experiment.settings.num_rows),
+    "random": lambda network, experiment: bare(network, experiment),
     "trained": lambda network, experiment: untrained(network, experiment),
-    "statistics": lambda network, experiment: backbones.BandStatistics(experiment.settings.n_mels),
+    "statistics": lambda network, experiment: rulers.BandStatistics(experiment.settings.n_mels),
+    "mfcc": lambda network, experiment: rulers.MFCCStatistics(experiment.settings.n_mels),
+    "kmeans": lambda network, experiment: rulers.KMeansDictionary(experiment.settings.n_mels),
     "embeddings": lambda network, experiment: heads.ChooseLayer(network.layer, experiment.settings.num_layers),
 }
 
@@ -59,7 +67,8 @@ def state_of(network, classifier):
     """The weights that transfer.pth has to hold for the record ``network``."""
     if network.saved_whole:
         return classifier.state_dict()
-    return {f"head.{name}": value for name, value in classifier.head.state_dict().items()}
+    kept = ("head.", "backbone.rulers.")
+    return {name: value for name, value in classifier.state_dict().items() if name.startswith(kept)}
 
 
 def load_classifier(result, experiment, device):

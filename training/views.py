@@ -18,6 +18,13 @@ class Views:
     def random_starts(self, tracks):
         return self.crops.random_starts(tracks, self.num_input)
 
+    def random_pairs(self, tracks, pair):
+        """First frames of two crops for each track: see :class:`TwoViews`."""
+        if pair == "disjoint":
+            return self.crops.random_pairs(tracks, self.num_input)
+        starts = self.random_starts(tracks)
+        return starts, (starts if pair == "same" else self.random_starts(tracks))
+
     def batches(self, requests):
         """For each tuple of (tracks, starts), a tuple of views (B, 1, F, T)."""
         for batch in self.crops.batches(requests, self.num_input):
@@ -27,11 +34,11 @@ class Views:
 class TwoViews:
     """One epoch of pre-training at each iteration: two views (B, 1, F, T) of every track, in random order.
 
-    views: :class:`Views`; pair: "different" crops of a track, or the "same" crop augmented twice. The incomplete last
-    batch is left out.
+    views: :class:`Views`; pair: "disjoint" crops of a track, "different" ones, which may overlap, or the "same" crop
+    augmented twice. The incomplete last batch is left out.
     """
 
-    def __init__(self, views, batch_size, pair="different"):
+    def __init__(self, views, batch_size, pair="disjoint"):
         self.views, self.batch_size, self.pair = views, batch_size, pair
         self.num_tracks = len(views.crops)
 
@@ -40,8 +47,7 @@ class TwoViews:
 
     def __iter__(self):
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
-        starts1 = self.views.random_starts(order)
-        starts2 = starts1 if self.pair == "same" else self.views.random_starts(order)
+        starts1, starts2 = self.views.random_pairs(order, self.pair)
         requests = [((tracks, s1), (tracks, s2)) for tracks, s1, s2 in zip(order, starts1, starts2, strict=True)]
         return self.views.batches(requests)
 
