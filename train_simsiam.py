@@ -24,13 +24,19 @@ from data import crops
 from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
+from models.readout import POOLS
 from training.experiment import Experiment
-from training.frozen import Cut, KNNMonitor, evenly
+from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import MeanLoss, schedule
 from training.views import TwoViews, Views, check_batch
 
-LOG_COLUMNS = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
-DEFAULT_LR = {"Adam": 0.002, "SGD": 0.06}
+LOG_COLUMNS = [
+    *("epoch", "loss", "std", "effective_rank", "backbone_rank", "knn_accuracy", "probe_accuracy"),
+    *("lr", "clips_per_second", "seconds"),
+]
+BEFORE = {"pool": "average", "normalise": "global"}  # of experiments that were made before there were such flags
+DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
+DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
     "dim": (int, "dimension of the projections"),
     "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
@@ -50,8 +56,9 @@ def get_args_parser():
     group.add_argument("--num_tracks", type=int, help="train on so many tracks only, evenly chosen (default: all)")
     group.add_argument("--crop_seconds", type=float, help="length of a view (default: 5 s, at least 64 frames)")
     group.add_argument(
-        "--pair", choices=["different", "same"], default="different",
-        help="the two views are different crops of a track, or (the paper's) the same crop, augmented twice",
+        "--pair", choices=["disjoint", "different", "same"], default="disjoint",
+        help="the two views are crops of a track that do not overlap (where it is long enough), crops that may, or "
+        "(the paper's) the same crop, augmented twice",
     )  # fmt: skip
 
     group = parser.add_argument_group("augmentation", augment.describe())
@@ -68,6 +75,15 @@ def get_args_parser():
         "--backbone", choices=backbones.NAMES,
         help="resnet18 suits a CPU; conv8 is eight convolutions (default: " + default_of("backbone") + ")",
     )  # fmt: skip
+    group.add_argument(
+        "--pool", choices=POOLS, default=POOLS[1],
+        help="how the last map becomes features: frequency kept as channels, time summarised by mean, deviation and "
+        "maximum; or (the paper's) the average over both",
+    )  # fmt: skip
+    group.add_argument(
+        "--normalise", choices=["band", "global"], default="band",
+        help="zero mean and unit deviation of each mel band, or (the paper's) of all values together",
+    )  # fmt: skip
     for name, (kind, text) in METHOD_OPTIONS.items():
         group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default_of(name)})")
 
@@ -75,15 +91,20 @@ def get_args_parser():
     group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")
     group.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
     group.add_argument(
-        "--optim", choices=list(DEFAULT_LR), default="Adam",
-        help="SGD is the papers'; on small collections Adam learned where SGD had not yet",
+        "--optim", choices=list(DEFAULT_LR), default="AdamW",
+        help="SGD is the papers'; on small collections AdamW learns where SGD has not yet",
     )  # fmt: skip
     group.add_argument(
-        "--lr", type=float, help="for a batch of 256; scaled by batch_size / 256 (default: Adam 0.002, SGD 0.06)"
-    )
+        "--lr", type=float,
+        help="of AdamW for a batch of 64, growing with its square root; of SGD and Adam for a batch of 256, "
+        "proportional to it (default: " + ", ".join(f"{name} {lr:g}" for name, lr in DEFAULT_LR.items()) + ")",
+    )  # fmt: skip
     group.add_argument("--momentum", type=float, default=0.9, help="of SGD")
-    group.add_argument("--weight_decay", type=float, default=1e-4, help="L2 penalty")
-    group.add_argument("--warmup_epochs", type=int, help="of linear warm-up (default: a tenth of all, at most 10)")
+    group.add_argument(
+        "--weight_decay", type=float,
+        help="of matrices and filters only; decoupled from the gradient in AdamW (default: AdamW 0.05, others 1e-4)",
+    )  # fmt: skip
+    group.add_argument("--warmup_epochs", type=float, help="of linear warm-up (default: a twentieth of all)")
     group.add_argument(
         "--fix_pred_lr", action=argparse.BooleanOptionalAction, default=True,
         help="keep the predictor's learning rate fixed while the others' decays",
@@ -127,19 +148,19 @@ def main(args):
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
-    normalise = crops.measure_normalisation(train)
+    normalise = crops.measure_normalisation(train, per_band=flags.normalise == "band")
     views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train
     utils.set_seed(flags.seed)
-    method = models.build(vars(flags)).to(device, memory_format=torch.channels_last)
-    optimiser = build_optimiser(
-        method, flags.optim, flags.lr * flags.batch_size / 256, flags.momentum, flags.weight_decay, flags.fix_pred_lr
-    )
+    method = models.build(vars(flags), folder.settings.num_rows).to(device, memory_format=torch.channels_last)
+    lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
+    optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
     log = load_checkpoint(resumed.folder, method, optimiser, device) if resumed else []
     steps = len(views)
-    rates = schedule(optimiser, flags.num_epochs * steps, flags.warmup_epochs * steps, done=len(log) * steps)
-    knn = build_knn(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
+    warmup_steps = round(flags.warmup_epochs * steps)
+    rates = schedule(optimiser, flags.num_epochs * steps, warmup_steps, done=len(log) * steps)
+    monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
     experiment = resumed or Experiment.new(flags, folder, normalise).made(flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
     print(f"{experiment.folder}: {what}, on {device}")
@@ -149,7 +170,8 @@ def main(args):
         utils.set_seed(flags.seed, epoch)
         row = train_one_epoch(method, views, optimiser, rates, epoch, flags.num_epochs, flags.bf16, device)
         last = epoch == flags.num_epochs
-        row["knn_accuracy"] = knn(method.encoder()) if knn and (last or epoch % flags.knn_every == 0) else ""
+        if monitor and (last or epoch % flags.knn_every == 0):
+            row |= monitor(method.encoder())
         log.append(row)
         save_epoch(experiment.folder, method, optimiser, log, flags)
         print(describe_epoch(row, flags.num_epochs))
@@ -194,25 +216,36 @@ def train_one_epoch(method, views, optimiser, rates, epoch, num_epochs, bf16, de
     }
 
 
+def scaled_rate(optim, lr, batch_size):
+    """The learning rate of a batch: SGD's is proportional to it, AdamW's to its square root."""
+    return lr * (batch_size / 64) ** 0.5 if optim == "AdamW" else lr * batch_size / 256
+
+
 def build_optimiser(method, optim, lr, momentum, weight_decay, fix_pred_lr):
-    """lr: of the batch that is used. Groups with ``fixed`` keep their rate when the others' decays."""
-    groups = [
-        {"params": parameters, "fixed": is_predictor and fix_pred_lr, "lr": lr}
-        for parameters, is_predictor in method.parameter_groups()
-    ]
-    if optim == "Adam":
+    """Groups with ``fixed`` keep their rate when the others' decays; biases and norms are not decayed by AdamW."""
+    groups = []
+    for parameters, is_predictor in method.parameter_groups():
+        group = {"fixed": is_predictor and fix_pred_lr, "lr": lr}
+        if optim != "AdamW":
+            groups.append({"params": parameters, **group})
+            continue
+        groups.append({"params": [p for p in parameters if p.ndim > 1], **group})
+        groups.append({"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **group})
+    if optim == "AdamW":
+        return torch.optim.AdamW(groups, weight_decay=weight_decay)
+    if optim == "Adam":  # as older experiments were trained
         return torch.optim.Adam(groups, weight_decay=weight_decay)
     return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
 
 
-def build_knn(folder, train, normalise, num_frames, flags, device):
+def build_monitor(folder, train, normalise, num_frames, flags, device):
     """The monitor, on validation tracks of the genres that are trained on. Raises :class:`utils.UserError`."""
     genres = sorted(set(train.rows["genre_top"]))
     known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
     validation = crops.load(folder, known, device)
     labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
     cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
-    return KNNMonitor(cut, train, labels, validation, validation_labels)
+    return FeatureMonitor(cut, train, labels, validation, validation_labels)
 
 
 # ------------------------------------------------------------------ flags
@@ -233,7 +266,8 @@ def resolve(args):
         "dataset": args.dataset or f"fma_{args.size}",
         "backbone": args.backbone or method.default_backbone,
         "lr": DEFAULT_LR[args.optim] if args.lr is None else args.lr,
-        "warmup_epochs": min(10, args.num_epochs // 10) if args.warmup_epochs is None else args.warmup_epochs,
+        "weight_decay": DEFAULT_DECAY[args.optim] if args.weight_decay is None else args.weight_decay,
+        "warmup_epochs": args.num_epochs / 20 if args.warmup_epochs is None else args.warmup_epochs,
     })  # fmt: skip
 
 
@@ -259,7 +293,7 @@ def open_resumed(args):
 def resumed_flags(experiment, args):
     """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
     here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
-    return utils.Flags(**{**vars(args), **vars(experiment.flags), **here})
+    return utils.Flags(**{**vars(args), **BEFORE, **vars(experiment.flags), **here})
 
 
 # ------------------------------------------------------------------ the experiment folder
@@ -270,7 +304,8 @@ def save_epoch(folder, method, optimiser, log, flags):
     state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log}
     utils.save_weights(folder / "checkpoint.pth", state)
     utils.save_weights(folder / "pre.pth", method.state_dict())
-    utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, [[row[name] for name in LOG_COLUMNS] for row in log])
+    rows = [[row.get(name, "") for name in LOG_COLUMNS] for row in log]
+    utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, rows)
     if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
         plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1]["dim"], title=title)
@@ -291,13 +326,15 @@ def write_tensorboard(folder, row):
 
     with SummaryWriter(str(folder)) as writer:
         for name in set(LOG_COLUMNS) - {"epoch"}:
-            if row[name] != "":
+            if row.get(name, "") != "":
                 writer.add_scalar(name, row[name], row["epoch"])
 
 
 def describe_epoch(row, num_epochs):
     left = (num_epochs - row["epoch"]) * row["seconds"]
-    knn = f"  kNN {row['knn_accuracy']:.3f}" if row["knn_accuracy"] != "" else ""
+    knn = ""
+    if row.get("knn_accuracy", "") != "":
+        knn = f"  kNN {row['knn_accuracy']:.3f}  probe {row['probe_accuracy']:.3f}  rank {row['backbone_rank']:.0f}"
     return (
         f"epoch {row['epoch']:3}/{num_epochs}  loss {row['loss']:.4f}  std {row['std']:.4f}"
         f"  rank {row['effective_rank']:5.1f}{knn}  {row['clips_per_second']:.0f} clips/s  {left / 60:.0f} min left"

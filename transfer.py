@@ -49,14 +49,14 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument(
         "--layer",
-        help="features to use, of an experiment: backbone (default), projector, stage1, stage2 …, or several joined by "
-        "+, also with stats, mfcc or kmeans (stage3+stage4+stats); of embeddings: all (default; a sum with learned "
-        "weights) or the number of one layer, 0 being what enters the first",
+        help="features to use, of an experiment: backbone (default), projector, stage1, stage2 …, or several joined "
+        "by +, also with stats, mfcc or kmeans (stage3+stage4+stats); of embeddings: all (default; a sum with "
+        "learned weights) or the number of one layer, 0 being what enters the first",
     )  # fmt: skip
     group.add_argument(
         "--baseline", choices=["random", *RULERS],
-        help="with linear or mlp, in place of the experiment's features: those of random networks, mean and deviation "
-        "of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
+        help="with linear or mlp, in place of the experiment's features: those of random networks, mean and "
+        "deviation of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
     )  # fmt: skip
     group.add_argument(
         "--backbone", choices=backbones.NAMES,
@@ -79,7 +79,7 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument("--label_fraction", type=float, default=1.0, help="share of the labels, of every genre")
     group.add_argument(
-        "--num_seeds", type=int, help="repeat with so many seeds and report mean ± std (default: 1; random networks 5)"
+        "--num_seeds", type=int, help="repeat with so many seeds and report mean ± std (default: 1, random 5)"
     )
 
     group.add_argument(

@@ -57,6 +57,22 @@ def knn_accuracy(train_features, train_labels, features, labels, k=20, temperatu
     return torch.cat(hits).float().mean()
 
 
+@torch.no_grad()
+def ridge_accuracy(train_features, train_labels, features, labels):
+    """Share of ``features`` (N, D) whose label a ridge regression on one-hot labels finds: a quick linear probe.
+
+    Features are standardised; the penalty is as large as the mean eigenvalue of their Gram matrix, so that there is
+    nothing to choose. Labels are integer tensors.
+    """
+    std, mean = torch.std_mean(train_features.float(), dim=0, correction=0)
+    x, y = ((part.float() - mean) / std.clamp_min(1e-6) for part in (train_features, features))
+    target = F.one_hot(train_labels).float()
+    gram = x @ x.T  # (N, N)
+    penalty = gram.diagonal().mean() * torch.eye(len(x), device=x.device)
+    weights = torch.linalg.solve(gram + penalty, target - target.mean(0))
+    return ((y @ x.T @ weights + target.mean(0)).argmax(1) == labels).float().mean()
+
+
 def collapse_warning(std, rank, dim):
     """A plain sentence when the representation has collapsed, else None.
 

@@ -16,7 +16,8 @@ from evaluation import metrics, statistics
 
 OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
-BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}  # --baseline → kind of network
+# --baseline → kind of network
+BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
 FLAT_KEYS = ("baseline", "frozen", "backbone", "layer", "num_features", *HEAD)

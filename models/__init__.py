@@ -17,7 +17,8 @@ def build(configuration, num_mels=128):
     """
     method = METHODS[configuration["method"]]
     options = {name: configuration.get(name, old) for name, old in {**method.options(), **method.before}.items()}
-    return method(backbones.build(configuration["backbone"], num_mels, configuration.get("pool", "average")), **options)
+    backbone = backbones.build(configuration["backbone"], num_mels, configuration.get("pool", "average"))
+    return method(backbone, **options)
 
 
 def load(experiment, configuration, num_mels, device):

@@ -6,7 +6,6 @@ Each has ``num_features`` (D), ``maps(x)``, the list of what its stages make of 
 
 import itertools
 
-import torch
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -26,7 +25,7 @@ WAVEFORM = ("samplecnn",)  # these hear waveforms, all others look at spectrogra
 
 
 class Backbone(nn.Module):
-    """What the spectrogram networks share: the last stage's map is read out by ``pool``, see :mod:`models.readout`."""
+    """What the spectrogram networks share: the last map is read out by ``pool``, see :mod:`models.readout`."""
 
     def _describe(self, channels, bands, pool):
         """channels, bands: of each stage's map."""

@@ -1,6 +1,7 @@
 """What every self-supervised method offers to the training loop. Axes: B batch, F mel band, T frame."""
 
 import inspect
+from typing import ClassVar
 
 from torch import nn
 
@@ -11,7 +12,7 @@ class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
 
     default_backbone = "resnet50"
-    before = {}  # option → the value that experiments had before there was such an option
+    before: ClassVar[dict] = {}  # option → the value that experiments had before there was such an option
 
     def __init__(self, backbone):
         super().__init__()

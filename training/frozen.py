@@ -12,7 +12,7 @@ import utils
 from evaluation import monitors
 
 CROPS_AT_ONCE = 64
-KNN_TRACKS = 2000  # of training, and as many of validation, that the kNN accuracy is measured with
+MONITOR_TRACKS = 2000  # of training, and as many of validation, that features are judged with while they are learned
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class FrozenFeatures:
         return features[tracks]
 
 
-class KNNMonitor:
-    """Accuracy of a nearest-neighbour vote on the validation tracks: does the network learn anything of genre?
+class FeatureMonitor:
+    """Does the network learn anything of genre? Judged on validation tracks, with the labels of training tracks.
 
     train, validation: crops, as :func:`data.crops.load` holds them; labels, of the same tracks: pairs of (N,).
     """
@@ -113,13 +113,18 @@ class KNNMonitor:
     def __init__(self, cut, train, labels, validation, validation_labels):
         self.cut, self.parts = cut, []
         for crops, genres in ((train, labels), (validation, validation_labels)):
-            tracks = evenly(len(crops), KNN_TRACKS)
+            tracks = evenly(len(crops), MONITOR_TRACKS)
             self.parts.append((crops, tracks, genres[tracks].to(cut.device)))
 
     def __call__(self, network):
-        banks = [self.cut.extract(network, crops, tracks, desc=None)[:, 0] for crops, tracks, _ in self.parts]
-        (_, _, labels), (_, _, validation_labels) = self.parts
-        return float(monitors.knn_accuracy(banks[0], labels, banks[1], validation_labels))
+        """{"knn_accuracy", "probe_accuracy", "backbone_rank"} of the features (N, D) that the network makes now."""
+        known, asked = (self.cut.extract(network, crops, tracks, desc=None)[:, 0] for crops, tracks, _ in self.parts)
+        (_, _, labels), (_, _, truth) = self.parts
+        return {
+            "knn_accuracy": float(monitors.knn_accuracy(known, labels, asked, truth)),
+            "probe_accuracy": float(monitors.ridge_accuracy(known, labels, asked, truth)),
+            "backbone_rank": float(monitors.effective_rank(asked)),
+        }
 
 
 def evenly(number, most):

@@ -15,8 +15,8 @@ from data.crops import measure_normalisation
 from data.folder import check_settings, open_folder
 from evaluation import results
 from models import backbones
-from models.rulers import RULERS
 from models.classifier import Classifier
+from models.rulers import RULERS
 from training.experiment import Experiment
 from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
 from training.label_curve import label_curve, parse_sizes

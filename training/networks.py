@@ -16,8 +16,9 @@ from models.classifier import Classifier
 class Network:
     """The record of a classifier's network: result.json holds it as ``network``.
 
-    kind: a key of ``KINDS``; method, backbone, pool: of the experiment; layer: see :mod:`models.layers`, of embeddings
-    "all" or a number; seed: of random weights; num_features: D; head: options of :func:`models.heads.genre_head`.
+    kind: a key of ``KINDS``; method, backbone, pool: of the experiment; layer: see :mod:`models.layers`, of
+    embeddings "all" or a number; seed: of random weights; num_features: D; head: options of
+    :func:`models.heads.genre_head`.
     """
 
     kind: str

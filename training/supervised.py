@@ -131,7 +131,10 @@ def layer_wise(network, lr, layer_decay):
 
 
 def top_level(backbone):
-    """(name, module) of the stages of a backbone, or of a backbone with its projector behind it."""
+    """(name, module) of the stages of a backbone, with the projector behind it where that is used."""
+    if hasattr(backbone, "pretrained"):
+        projector = [("projector", backbone.pretrained["projector"])] if "projector" in backbone.pretrained else []
+        return [*backbone.pretrained["backbone"].named_children(), *projector]
     if hasattr(backbone, "num_features"):
         return list(backbone.named_children())
     return [*backbone[0].named_children(), ("projector", backbone[1])]
