@@ -132,6 +132,6 @@ def tracks_of(index, source, splits_csv=None):
     else:
         splits = collection.stratified_splits(genres)
     return [
-        collection.Track(track_id, source / track_id, collection.array_path(genre, track_id), genre, split)
+        collection.Track(track_id, f"{source}/{track_id}", collection.array_path(genre, track_id), genre, split)
         for track_id, genre, split in zip(ids, genres, splits, strict=True)
     ]

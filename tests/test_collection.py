@@ -26,7 +26,7 @@ def test_ids_genres_and_paths(tmp_path):
         "jazz/notes.txt",
         "loose.mp3",
     )
-    tracks = {track.track_id: track for track in collection.find_tracks(tmp_path)}
+    tracks = {track.track_id: track for track in collection.find(tmp_path).tracks}
     assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
     assert tracks["b"].genre_top == "rock"
     assert len({track.path for track in tracks.values()}) == 4
@@ -46,7 +46,7 @@ def test_splits_are_stratified_deterministic_and_disjoint():
 def test_splits_from_a_file(tmp_path):
     make(tmp_path, "music/rock/a.mp3", "music/rock/b.mp3", "music/jazz/c.mp3")
     (tmp_path / "splits.csv").write_text("track_id,split\na,training\nc,test\n")
-    tracks = collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+    tracks = collection.find(tmp_path / "music", tmp_path / "splits.csv").tracks
     assert {track.track_id: track.split for track in tracks} == {"a": "training", "b": "excluded", "c": "test"}
 
 
@@ -56,11 +56,11 @@ def test_useless_split_files_are_refused(tmp_path, content):
     if content:
         (tmp_path / "splits.csv").write_text(content)
     with pytest.raises(utils.UserError, match="--splits"):
-        collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+        collection.find(tmp_path / "music", tmp_path / "splits.csv")
 
 
 def test_missing_or_empty_source(tmp_path):
     with pytest.raises(utils.UserError, match="not a folder"):
-        collection.find_tracks(tmp_path / "nowhere")
+        collection.find(tmp_path / "nowhere")
     with pytest.raises(utils.UserError, match="no audio"):
-        collection.find_tracks(tmp_path)
+        collection.find(tmp_path)
