@@ -3,6 +3,8 @@
 import collections
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import utils
 from data import collection
@@ -64,3 +66,28 @@ def test_missing_or_empty_source(tmp_path):
         collection.find(tmp_path / "nowhere")
     with pytest.raises(utils.UserError, match="no audio"):
         collection.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "/", "/etc", "a/b", ".hidden", "a\\b", "a\0b", "../../x", "%", "%2F"]
+)
+def test_no_name_leads_out_of_the_folder_or_is_hidden(tmp_path, name):
+    for path in (collection.array_path(name, "1"), collection.array_path("rock", name)):
+        file = tmp_path / path
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        assert file.resolve() == tmp_path / path
+        assert file.parent.parent == tmp_path
+        assert not any(part.startswith(".") for part in path.split("/"))
+
+
+@given(st.lists(st.text(alphabet="ab./%2F\\0E", max_size=4), unique=True, min_size=2, max_size=30))
+def test_no_two_tracks_share_a_file(names):
+    paths = [collection.array_path(genre, track_id) for genre in names for track_id in names]
+    assert len(set(paths)) == len(names) ** 2
+    assert all(path.count("/") == 1 for path in paths)
+
+
+def test_usual_names_stay_as_they_are():
+    assert collection.array_path("Hip-Hop", "blues.00002") == "Hip-Hop/blues.00002.npy"
+    assert collection.array_path("Old-Time / Historic", "café 1") == "Old-Time %2F Historic/café 1.npy"

@@ -30,7 +30,7 @@ def test_crops_are_the_stored_frames_in_decibels(folder):
 
 
 def test_disk_and_memory_give_the_same_batches(tmp_path):
-    for dtype in ("uint8", "float16"):
+    for dtype in ("uint8", "float16", "float32"):
         folder = open_folder(write_folder(tmp_path, dtype, dtype), dtype)
         both = [crops_of.load(folder, folder.split("training"), CPU, in_memory=choice) for choice in (True, False)]
         torch.manual_seed(0)
@@ -44,8 +44,9 @@ def test_disk_and_memory_give_the_same_batches(tmp_path):
 
 
 def test_what_is_stored_as_float32_is_not_changed_by_reading(tmp_path):
-    folder = open_folder(write_folder(tmp_path, "tiny", "float16"), "tiny")
+    folder = open_folder(write_folder(tmp_path, "tiny", "float32"), "tiny")
     crops = crops_of.load(folder, folder.split("test"), CPU)
+    assert crops.frames.dtype == torch.float32
     pair = torch.tensor([0, 1]), torch.tensor([3, 4])
     before = crops.crop(*pair, 20).clone()
     crops.crop(*pair, 20).mul_(0)

@@ -120,7 +120,9 @@ def test_a_dataset_is_a_name(tiny_folder, name):
         folders.open_folder(tiny_folder, name)
 
 
-@pytest.mark.parametrize("content", ["", "track_id,path\n1,a\n", "a\0b\n", "track_id,path,genre_top,split,frames\n1,a,b,c,x"])
+@pytest.mark.parametrize(
+    "content", ["", "track_id,path\n1,a\n", "a\0b\n", "track_id,path,genre_top,split,frames\n1,a,b,c,x"]
+)
 def test_a_foreign_tracks_csv_is_refused(tiny_folder, content):
     (tiny_folder / "tiny_npy" / "tracks.csv").write_text(content)
     with pytest.raises(utils.UserError, match=r"tracks\.csv needs the columns track_id,path,genre_top,split,frames"):
@@ -129,7 +131,7 @@ def test_a_foreign_tracks_csv_is_refused(tiny_folder, content):
 
 def test_only_the_kinds_that_are_asked_for_open(tiny_folder, folder):
     for made, opened, message in (
-        (Embedding(), ("spectrogram", "waveform"), "holds embeddings, not spectrograms or waveforms; only transfer.py"),
+        (Embedding(), ("spectrogram", "waveform"), "holds embeddings, not spectrograms or waveforms; only transfer"),
         (Waveform(), ("spectrogram",), "holds waveforms, not spectrograms$"),
         (Spectrogram(), ("embedding",), "holds spectrograms, not embeddings$"),
     ):
@@ -147,10 +149,13 @@ def test_arrays_that_are_not_what_the_index_says_are_refused(folder):
         np.save(file, wrong)
         with pytest.raises(utils.UserError, match=r"has shape .*say \(32, .*--overwrite"):
             folders.read_array(folder, row)
-    for unreadable in (b"", b"half a file", b"\x93NUMPY"):
+    np.savez(folder.path / "archive.npz", whole)
+    archive = (folder.path / "archive.npz").read_bytes()
+    for unreadable in (b"", b"half a file", b"\x93NUMPY", archive, archive[:100]):
         file.write_bytes(unreadable)
-        with pytest.raises(utils.UserError, match="cannot be read"):
-            folders.read_array(folder, row)
+        for mmap_mode in (None, "r"):
+            with pytest.raises(utils.UserError, match="cannot be read"):
+                folders.read_array(folder, row, mmap_mode)
     file.unlink()
     with pytest.raises(utils.UserError, match="cannot be read"):
         folders.read_array(folder, row)
