@@ -123,13 +123,13 @@ def test_scratch_and_predict_without_an_experiment(waveforms, music, tmp_path, r
     assert result["crop_seconds"] == pytest.approx(59049 / 22050)
     clip = next((music / "low").glob("*.wav"))
     assert "%" in run_script(predict, f"--exp_path {file.parents[1]} {clip}")
-    with pytest.raises(utils.UserError, match="resnet18 takes logmel input"):
+    with pytest.raises(utils.UserError, match="resnet18 takes spectrograms, this dataset holds waveforms"):
         run_script(transfer, command.replace("samplecnn", "resnet18"))
-    with pytest.raises(utils.UserError, match="resnet50 takes logmel input"):
-        run_script(train_simsiam, common)
+    with pytest.raises(utils.UserError, match="resnet50 takes spectrograms, this dataset holds waveforms"):
+        run_script(train_simsiam, f"{common} --backbone resnet50")
 
 
 def test_samplecnn_wants_waveforms(tiny_folder, tmp_path, run_script):
     common = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --device cpu"
-    with pytest.raises(utils.UserError, match=r"samplecnn takes waveform.*--features waveform"):
+    with pytest.raises(utils.UserError, match=r"samplecnn takes waveforms.*--features waveform"):
         run_script(transfer, f"{common} --protocol scratch --backbone samplecnn")
