@@ -39,7 +39,10 @@ DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
     "dim": (int, "dimension of the projections"),
+    "proj_dim": (int, "width of the projector's hidden layers; 0: as wide as the features, as in SimSiam's paper"),
     "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
+    "cov": (float, "weight of VICReg's covariance term on the projections; 0: the paper's loss"),
+    "identity_start": (bool, "the predictor starts as the identity; --no-identity_start: at random, as in the paper"),
     "temperature": (float, "NT-Xent: low values weigh the hardest negatives most"),
     "ema": (float, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
 }
@@ -85,7 +88,8 @@ def get_args_parser():
         help="zero mean and unit deviation of each mel band, or (the paper's) of all values together",
     )  # fmt: skip
     for name, (kind, text) in METHOD_OPTIONS.items():
-        group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {default_of(name)})")
+        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        group.add_argument(f"--{name}", help=f"{text} (default: {default_of(name)})", **how)
 
     group = parser.add_argument_group("optimisation")
     group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")

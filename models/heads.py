@@ -4,16 +4,18 @@ import torch
 from torch import nn
 
 
-def projector(num_features, dim):
+def projector(num_features, dim, width=None):
     """SimSiam's projection MLP: 3 layers, BatchNorm on each, none affine at the output.
 
     "The projection MLP (in f) has BN applied to each fully-connected layer, including its output fc. Its output
-    fc has no ReLU. This MLP has 3 layers." (Chen & He 2021, section 3). (B, num_features) → (B, dim).
+    fc has no ReLU. This MLP has 3 layers." (Chen & He 2021, section 3). (B, num_features) → (B, dim). The hidden
+    layers are as wide as the features, or ``width``.
     """
+    width = width or num_features
     return nn.Sequential(
-        nn.Linear(num_features, num_features, bias=False), nn.BatchNorm1d(num_features), nn.ReLU(inplace=True),
-        nn.Linear(num_features, num_features, bias=False), nn.BatchNorm1d(num_features), nn.ReLU(inplace=True),
-        nn.Linear(num_features, dim, bias=False), nn.BatchNorm1d(dim, affine=False),
+        nn.Linear(num_features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True),
+        nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True),
+        nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim, affine=False),
     )  # fmt: skip
 
 
@@ -26,6 +28,19 @@ def predictor(dim, pred_dim):
         nn.Linear(dim, pred_dim, bias=False), nn.BatchNorm1d(pred_dim), nn.ReLU(inplace=True),
         nn.Linear(pred_dim, dim),
     )  # fmt: skip
+
+
+class Residual(nn.Module):
+    """x + module(x), starting as the identity: the last layer of ``module`` starts at zero."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+        nn.init.zeros_(module[-1].weight)
+        nn.init.zeros_(module[-1].bias)
+
+    def forward(self, x):
+        return x + self.module(x)
 
 
 def mlp(num_features, hidden, dim):

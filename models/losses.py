@@ -12,6 +12,17 @@ def negative_cosine_similarity(p, z):
     return -F.cosine_similarity(p, z, dim=1).mean()
 
 
+def covariance(z):
+    """c(Z) = 1/D Σ_{i≠j} Cov(z)²_ij: the third term of VICReg, equation (4) of Bardes et al. 2022.
+
+    z (B, D) projections → scalar. Where every dimension has unit variance, as after SimSiam's last BatchNorm, it is
+    the sum of squared correlations: 0 when no two dimensions say the same.
+    """
+    z = z.float() - z.float().mean(0)
+    matrix = z.T @ z / (len(z) - 1)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
+
+
 def regression_loss(q, z):
     """‖q̄ − z̄‖² = 2 − 2 ⟨q/‖q‖, z/‖z‖⟩, averaged over the batch: equation (2) of Grill et al. 2020.
 
