@@ -10,7 +10,6 @@ and run again: finished runs are kept.
 """
 
 import os
-import shlex
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pandas as pd
 import augment
 import utils
 from evaluation import plots, statistics, tables
+from training import trials
 
 COLUMNS = ["aug", "seed", "knn_accuracy", "linear_accuracy", "experiment"]
 
@@ -100,14 +100,9 @@ def run(aug, seed, args):
     """Pre-train and judge one condition: (kNN accuracy, linear accuracy, experiment)."""
     common = ["--dataset", args.dataset, "--data_dir", args.data_dir, "--exp_dir", args.exp_dir, "--seed", seed]
     common += ["--device", args.device]
-    train = ["--aug", aug, "--backbone", args.backbone, "--num_epochs", args.num_epochs]
-    train += ["--knn_every", args.num_epochs, *shlex.split(args.train_flags)]
-    experiment = Path(utils.call("train_simsiam.py", *common, *train))
-    judge = ["--exp_path", experiment, "--protocol", "linear", "--test_split", "validation"]
-    result = utils.read_json(utils.call("transfer.py", *common, *judge, *shlex.split(args.transfer_flags)))
-    log = pd.read_csv(experiment / "train_log.csv")
-    (experiment / "checkpoint.pth").unlink()  # the run is finished, and there will be many
-    return round(float(log["knn_accuracy"].iloc[-1]), 4), round(result["accuracy"], 4), str(experiment)
+    flags = f"--aug {aug} --backbone {args.backbone} {args.train_flags}"
+    row = trials.trial(common, flags, args.transfer_flags, args.num_epochs)
+    return row["knn_accuracy"], row["linear_accuracy"], row["experiment"]
 
 
 def scores(rows, names):

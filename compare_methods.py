@@ -22,11 +22,15 @@ from models import backbones
 
 BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
     "stats": ["--protocol", "linear", "--baseline", "stats"],
+    "mfcc": ["--protocol", "linear", "--baseline", "mfcc"],
+    "kmeans": ["--protocol", "linear", "--baseline", "kmeans"],
     "random": ["--protocol", "linear", "--baseline", "random"],
     "scratch": ["--protocol", "scratch"],
 }
-ORDER = ("stats", "random", "autoencoder", "simclr", "byol", "simsiam", "scratch")
-NAMES = {"stats": "mean and deviation of each band", "random": "random weights", "scratch": "supervised from scratch"}
+ORDER = ("stats", "mfcc", "kmeans", "random", "autoencoder", "simclr", "byol", "simsiam", "scratch")
+NAMES = {
+    "stats": "mean and deviation of each band", "mfcc": "mean and deviation of 20 MFCCs", "kmeans": "k-means dictionary",
+    "random": "random weights", "scratch": "supervised from scratch"}
 KEPT = ("num_epochs", "backbone", "seed", "train_flags", "transfer_flags", "own")  # one --out, one choice of these
 HEADINGS = ("method", "network", "accuracy % [95 %]", "macro-F1", "ROC-AUC", "top-5 %", "kNN %", "minutes")
 

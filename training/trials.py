@@ -1,0 +1,30 @@
+"""Many short runs of the other scripts, judged on validation tracks: what ablation.py and the recipe search share."""
+
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+import utils
+
+LAST = ("loss", "effective_rank", "backbone_rank", "knn_accuracy")  # columns of train_log.csv that are kept
+COLUMNS = ["knn_accuracy", "linear_accuracy", "loss", "effective_rank", "backbone_rank", "minutes", "experiment"]
+
+
+def trial(common, train_flags, transfer_flags, num_epochs):
+    """Pre-train, then probe on the validation split; the test split is not touched. Returns a dict of ``COLUMNS``.
+
+    common: flags that both scripts take, as a list; the other two: flags of one script, as one text each.
+    """
+    train = ["--num_epochs", num_epochs, "--knn_every", num_epochs, *shlex.split(train_flags)]
+    experiment = Path(utils.call("train_simsiam.py", *common, *train))
+    judge = ["--exp_path", experiment, "--protocol", "linear", "--test_split", "validation"]
+    result = utils.read_json(utils.call("transfer.py", *common, *judge, *shlex.split(transfer_flags)))
+    log = pd.read_csv(experiment / "train_log.csv")
+    (experiment / "checkpoint.pth").unlink()  # the run is finished, and there will be many
+    return {
+        **{name: round(float(log[name].iloc[-1]), 4) for name in LAST},
+        "linear_accuracy": round(result["accuracy"], 4),
+        "minutes": round(log["seconds"].sum() / 60, 2),
+        "experiment": str(experiment),
+    }
