@@ -29,8 +29,12 @@ BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
 }
 ORDER = ("stats", "mfcc", "kmeans", "random", "autoencoder", "simclr", "byol", "simsiam", "scratch")
 NAMES = {
-    "stats": "mean and deviation of each band", "mfcc": "mean and deviation of 20 MFCCs", "kmeans": "k-means dictionary",
-    "random": "random weights", "scratch": "supervised from scratch"}
+    "stats": "mean and deviation of each band",
+    "mfcc": "mean and deviation of 20 MFCCs",
+    "kmeans": "k-means dictionary",
+    "random": "random weights",
+    "scratch": "supervised from scratch",
+}
 KEPT = ("num_epochs", "backbone", "seed", "train_flags", "transfer_flags", "own")  # one --out, one choice of these
 HEADINGS = ("method", "network", "accuracy % [95 %]", "macro-F1", "ROC-AUC", "top-5 %", "kNN %", "minutes")
 

@@ -76,7 +76,7 @@ def get_args_parser():
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
     group.add_argument(
         "--backbone", choices=backbones.NAMES,
-        help="resnet18 suits a CPU; conv8 is eight convolutions (default: " + default_of("backbone") + ")",
+        help="frames is quick, and the best on FMA-small; conv8 is eight convolutions (default: " + default_of("backbone") + ")",
     )  # fmt: skip
     group.add_argument(
         "--pool", choices=POOLS, default=POOLS[1],

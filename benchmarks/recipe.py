@@ -1,11 +1,11 @@
-"""Search for a pre-training recipe: many candidates for a few epochs, the best of them for more, judged on validation.
+"""Search for a pre-training recipe: many candidates for a few epochs, the best for more, judged on validation.
 
     python -m benchmarks.recipe --dataset fma_small_coarse --out exp/recipe
     python -m benchmarks.recipe --dataset gtzan_coarse --candidates mine.txt --epochs 4,12 --keep 0.5
 
 Successive halving (Jamieson & Talwalkar 2016): every candidate is trained for the first number of epochs, the better
-share of them anew for the next, and so on. A candidate is a line ``name: flags of train_simsiam.py``. The score is the
-linear probe's accuracy on validation tracks, averaged over the seeds; the test split is not touched. Writes
+share of them anew for the next, and so on. A candidate is a line ``name: flags of train_simsiam.py``. The score is
+the linear probe's accuracy on validation tracks, averaged over the seeds; the test split is not touched. Writes
 <out>/recipe.csv after every run and <out>/recipe.md at the end. It can be stopped and run again.
 """
 
@@ -126,7 +126,8 @@ def table(rows):
     head += ["rank of z", "rank of features", "minutes"]
     lines = [
         [
-            row.candidate, str(row.epochs), str(row.runs), f"{row.linear:.3f} ({row.lowest:.3f} to {row.highest:.3f})",
+            row.candidate, str(row.epochs), str(row.runs),
+            f"{row.linear:.3f} ({row.lowest:.3f} to {row.highest:.3f})",
             f"{row.knn:.3f}", f"{row.loss:.3f}", f"{row.rank:.0f}", f"{row.backbone_rank:.0f}", f"{row.minutes:.1f}",
         ]
         for row in means.itertuples()

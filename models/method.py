@@ -11,7 +11,7 @@ from models.layers import Layers
 class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
 
-    default_backbone = "resnet50"
+    default_backbone = "frames"
     before: ClassVar[dict] = {}  # option → the value that experiments had before there was such an option
 
     def __init__(self, backbone):
