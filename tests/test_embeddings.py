@@ -21,6 +21,9 @@ import utils
 from data.folder import open_folder
 from evaluation import plots
 from models import heads
+from training import label_curve
+from training.supervised import apply
+from training.task import Task
 
 FAST = "--device cpu --batch_size 16"
 
@@ -85,7 +88,7 @@ def test_an_experiment_becomes_an_embedding_folder(experiment, tmp_path, run_scr
 def test_the_curve_of_an_experiment(experiment, tmp_path, run_script):
     common = f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp --exp_path {experiment.name} {FAST}"
     file = run_script(transfer, f"{common} --protocol linear --train_sizes 6,24")
-    rows = list(csv.DictReader((Path(file).parent / "learning_curve.csv").open()))
+    rows = list(csv.DictReader((Path(file).parent / "label_curve.csv").open()))
     assert [row["train_size"] for row in rows] == ["6", "24"]
 
 
@@ -103,7 +106,7 @@ def test_ten_and_twenty_genres(tmp_path, adopt, classify, num_genres):
     truth, prediction = ([row[key] for row in rows] for key in ("truth", "prediction"))
     assert result["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
     assert result["macro_f1"] > 3 / num_genres
-    for name in ("confusion.png", "features.png", "learning_curves.png", "transfer.pth"):
+    for name in ("confusion.png", "features.png", "transfer_log.png", "transfer.pth"):
         assert (folder / name).stat().st_size > 0
 
 
@@ -139,8 +142,7 @@ def test_patience_stops_and_keeps_the_best_epoch(tmp_path, adopt, classify):
 def test_subsets_are_stratified_and_nested(tmp_path, adopt):
     adopt(write_npz(tmp_path / "v.npz", per_genre=40))
     folder = open_folder(tmp_path / "data", "own", kinds=("embedding",))
-    args = transfer.get_args_parser().parse_args([])
-    task = transfer.EmbeddingTask(args, None, folder, torch.device("cpu"))
+    task = Task(folder, torch.device("cpu"))
     for seed in (0, 1):
         small, large = (set(task.subset(size, seed).tolist()) for size in (16, 50))
         assert (len(small), len(large)) == (16, 50)
@@ -153,26 +155,26 @@ def test_subsets_are_stratified_and_nested(tmp_path, adopt):
 def test_the_learning_curve_is_scikit_learns_and_never_tests(tmp_path, adopt, classify, monkeypatch):
     adopt(write_npz(tmp_path / "v.npz", per_genre=40, spread=6.0))
     seen = []
-    real = transfer.score
+    real = label_curve.score
 
-    def spy(head, crops, labels):
-        logits = transfer.apply(head, crops).mean(1)
-        f1, loss = real(head, crops, labels)
+    def spy(head, features, labels):
+        logits = apply(head, features).mean(1)
+        f1, loss = real(head, features, labels)
         assert f1 == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
         assert loss == pytest.approx(log_loss(labels, logits.double().softmax(1)), rel=1e-3)
         seen.append(len(labels))
         return f1, loss
 
-    monkeypatch.setattr(transfer, "score", spy)
+    monkeypatch.setattr(label_curve, "score", spy)
     folder, result = classify("--layer 2 --hidden 16 --num_epochs 5 --train_sizes 48,24,96 --num_seeds 2")
-    rows = list(csv.DictReader((folder / "learning_curve.csv").open()))
+    rows = list(csv.DictReader((folder / "label_curve.csv").open()))
     assert [(row["train_size"], row["seed"]) for row in rows] == [
         (size, seed) for size in ("24", "48", "96") for seed in ("0", "1")
     ]
     assert seen == [n for size in (24, 24, 48, 48, 96, 96) for n in (size, 12)]  # training, 12 of validation
     for row in rows:
         assert float(row["gap"]) == pytest.approx(float(row["train_macro_f1"]) - float(row["validation_macro_f1"]))
-    assert (folder / "learning_curve.png").stat().st_size > 5000
+    assert (folder / "label_curve.png").stat().st_size > 5000
     assert (result["n_test"], result["n_train"], result["num_seeds"]) == (12, 96, 2)
     assert result["flags"]["seed"] == 0
     assert "Learning curve" in (folder.parent / "report.html").read_text()
