@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import preprocessing
+import train_simsiam
 import transfer
 import utils
-from data import arena, check, collection, vectors
+from data import arena, check
 from data.crops import load
 from data.folder import open_folder, read_array
 from data.settings import Spectrogram
@@ -105,37 +106,21 @@ def state_of(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
-class Mean(vectors.Adopted):
-    """Stands for ``--features exp:ID``: makes one vector of every track of a folder that is there."""
-
-    def __init__(self, folder):
-        super().__init__(folder.path, (48,))
-        self.rows = {row.track_id: row for row in folder.tracks.itertuples()}
-        self.folder = folder
-
-    def __call__(self, source):
-        return read_array(self.folder, self.rows[source]).mean(axis=1)[None]
-
-
-def test_what_is_made_of_an_index_goes_to_another_folder(source, tmp_path, run_script, monkeypatch):
+def test_what_is_made_of_an_index_goes_to_another_folder(source, tmp_path, run_script):
     before = state_of(source)
+    common = f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp"
     run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data --top_genres 3")
     index = open_folder(tmp_path / "data", "arena")
+    there = state_of(index.path)
     check.check_folder(index.path)
-    found = collection.Collection([
-        collection.Track(
-            row.track_id, row.track_id, collection.array_path(row.genre_top, row.track_id), row.genre_top, row.split
-        )
-        for row in index.tracks.itertuples()
-    ])  # fmt: skip
-    monkeypatch.setattr(preprocessing, "open_source", lambda args: ("arena_exp", found, Mean(index)))
-    made = Path(run_script(preprocessing, f"--features exp:arena --data_dir {tmp_path}/data --workers 1"))
-    assert made == tmp_path / "data" / "arena_exp_npy"
+    network = "--backbone conv8 --dim 32 --pred_dim 8 --batch_size 8 --num_epochs 1 --device cpu"
+    experiment = Path(run_script(train_simsiam, f"{common} --dataset arena {network}"))
+    made = Path(run_script(preprocessing, f"--features exp:{experiment.name} {common} --num_crops 1 --workers 2"))
+    assert made == tmp_path / "data" / f"arena_{experiment.name}_npy"
     assert len(list(made.rglob("*.npy"))) == len(index.tracks) == 31
-    assert not list(index.path.rglob("*.npy"))
-    opened = open_folder(tmp_path / "data", "arena_exp", kinds=("embedding",))
-    row, there = next(opened.tracks.itertuples()), next(index.tracks.itertuples())
-    np.testing.assert_allclose(read_array(opened, row)[0], read_array(index, there).mean(axis=1))
+    opened = open_folder(tmp_path / "data", f"arena_{experiment.name}", kinds=("embedding",))
+    assert [read_array(opened, row).shape for row in opened.tracks.itertuples()] == [(1, 512)] * 31
+    assert state_of(index.path) == there
     assert state_of(source) == before
 
 

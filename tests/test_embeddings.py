@@ -21,6 +21,9 @@ import utils
 from data.folder import open_folder
 from evaluation import plots
 from models import heads
+from training import label_curve
+from training.supervised import apply
+from training.task import Task
 
 FAST = "--device cpu --batch_size 16"
 
@@ -139,8 +142,7 @@ def test_patience_stops_and_keeps_the_best_epoch(tmp_path, adopt, classify):
 def test_subsets_are_stratified_and_nested(tmp_path, adopt):
     adopt(write_npz(tmp_path / "v.npz", per_genre=40))
     folder = open_folder(tmp_path / "data", "own", kinds=("embedding",))
-    args = transfer.get_args_parser().parse_args([])
-    task = transfer.EmbeddingTask(args, None, folder, torch.device("cpu"))
+    task = Task(folder, torch.device("cpu"))
     for seed in (0, 1):
         small, large = (set(task.subset(size, seed).tolist()) for size in (16, 50))
         assert (len(small), len(large)) == (16, 50)
@@ -153,17 +155,17 @@ def test_subsets_are_stratified_and_nested(tmp_path, adopt):
 def test_the_learning_curve_is_scikit_learns_and_never_tests(tmp_path, adopt, classify, monkeypatch):
     adopt(write_npz(tmp_path / "v.npz", per_genre=40, spread=6.0))
     seen = []
-    real = transfer.score
+    real = label_curve.score
 
-    def spy(head, crops, labels):
-        logits = transfer.apply(head, crops).mean(1)
-        f1, loss = real(head, crops, labels)
+    def spy(head, features, labels):
+        logits = apply(head, features).mean(1)
+        f1, loss = real(head, features, labels)
         assert f1 == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
         assert loss == pytest.approx(log_loss(labels, logits.double().softmax(1)), rel=1e-3)
         seen.append(len(labels))
         return f1, loss
 
-    monkeypatch.setattr(transfer, "score", spy)
+    monkeypatch.setattr(label_curve, "score", spy)
     folder, result = classify("--layer 2 --hidden 16 --num_epochs 5 --train_sizes 48,24,96 --num_seeds 2")
     rows = list(csv.DictReader((folder / "label_curve.csv").open()))
     assert [(row["train_size"], row["seed"]) for row in rows] == [

@@ -1,4 +1,4 @@
-"""preprocessing.py beyond what tests/test_commands.py runs: flags, folders, workers, and what is never touched."""
+"""preprocessing.py: flags, folders, workers, what is kept, and what is never touched."""
 
 import csv
 import shutil
@@ -141,3 +141,21 @@ def test_bad_input_gets_one_sentence(command, message, tmp_path, monkeypatch, ru
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_other_settings_are_refused_or_start_anew(music, tmp_path, run_script):
+    command = f"--dataset own --source {music} --data_dir {tmp_path}/data --workers 1 --n_mels"
+    folder = Path(run_script(preprocessing, f"{command} 20"))
+    with pytest.raises(utils.UserError, match=r"n_mels 20 → 24.*--overwrite"):
+        run_script(preprocessing, f"{command} 24")
+    assert read_settings(folder / "spectrogram.json").n_mels == 20
+    run_script(preprocessing, f"{command} 24 --overwrite")
+    assert {np.load(path).shape[0] for path in folder.glob("*/*.npy")} == {24}
+
+
+def test_nothing_that_can_be_converted_is_an_error(tmp_path, run_script):
+    (tmp_path / "music" / "rock").mkdir(parents=True)
+    (tmp_path / "music" / "rock" / "a.mp3").touch()
+    with pytest.raises(utils.UserError, match="not one of 1 tracks"):
+        run_script(preprocessing, f"--dataset own --source {tmp_path}/music --data_dir {tmp_path}/data")
+    assert "empty file" in (tmp_path / "data" / "own_npy" / "failed.csv").read_text()
