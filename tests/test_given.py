@@ -182,7 +182,7 @@ def test_the_label_curve_is_refused_before_anything_is_computed(opened):
     assert given.curve_sizes(opened("--protocol linear --train_sizes 24,6 --batch_size 16")) == [6, 24]
     with pytest.raises(utils.UserError, match="16 must be between 2 and the 6"):
         given.curve_sizes(opened("--protocol mlp --train_sizes 24,6 --batch_size 16"))
-    with pytest.raises(utils.UserError, match="3 .genres. to 24"):
+    with pytest.raises(utils.UserError, match=r"3 \(genres\) to 24"):
         given.curve_sizes(opened("--protocol mlp --train_sizes 24,60"))
 
 

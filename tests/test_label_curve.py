@@ -43,15 +43,15 @@ class Frozen:
         tracks = torch.arange(len(part)) if tracks is None else tracks
         self.asked.append(("training" if part is self.task.train else "validation", tracks.tolist()))
         labels = self.task.labels[0 if part is self.task.train else 1][tracks]
-        chance = torch.Generator().manual_seed(1)
-        return torch.nn.functional.one_hot(labels, 3)[:, None] + 0.8 * torch.randn(len(tracks), 1, 3, generator=chance)
+        noise = torch.randn(len(tracks), 1, 3, generator=torch.Generator().manual_seed(1))
+        return torch.nn.functional.one_hot(labels, 3)[:, None] + 0.8 * noise
 
 
 MLP = {"hidden": [4], "dropout": [0.1], "batch_norm": True}
 
 
 @pytest.mark.parametrize("options", [LINEAR, MLP], ids=["linear", "mlp"])
-def test_every_size_and_seed_has_a_row_and_only_its_own_tracks(tmp_path, options):
+def test_every_size_and_seed_has_a_row_of_its_own_tracks(tmp_path, options):
     task = Task(open_folder(write_folder(tmp_path, "tiny"), "tiny"), torch.device("cpu"))
     frozen = Frozen(task)
     recipe = Recipe(num_epochs=2, batch_size=8, lr=0.01, weight_decay=0.01)

@@ -96,5 +96,5 @@ def test_a_loss_that_is_not_finite_stops_the_epoch(losses):
             mean.add(torch.tensor(loss), Bar())
         return mean.value()
 
-    with pytest.raises(utils.UserError, match="not finite in epoch 3.*smaller --lr"):
+    with pytest.raises(utils.UserError, match=r"not finite in epoch 3.*smaller --lr"):
         train()

@@ -1,5 +1,7 @@
 """The splits that a classifier is trained and judged on, and the subsets of their labels."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import write_folder
@@ -56,7 +58,7 @@ def test_subsets_are_stratified_and_nested(folder):
     for seed in (0, 1):
         subsets = [set(task.subset(size, seed).tolist()) for size in (3, 7, 16, 27)]
         assert [len(subset) for subset in subsets] == [3, 7, 16, 27]
-        for lesser, larger in zip(subsets, subsets[1:], strict=False):
+        for lesser, larger in itertools.pairwise(subsets):
             assert lesser < larger
         for subset in subsets:
             counts = torch.bincount(task.labels[0][sorted(subset)], minlength=3)
