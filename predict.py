@@ -44,6 +44,8 @@ def get_args_parser():
 
 def main(args):
     device = utils.pick_device(args.device)
+    if args.num_crops is not None:
+        utils.check_counts(args, "num_crops")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}

@@ -296,7 +296,7 @@ def test_it_can_make_its_own_experiment(bare, run_script, tmp_path, flags, pretr
     ("--dataset tiny --protocol scratch --label_fraction 2", "above 0 and at most 1"),
     ("--dataset tiny --protocol mlp --baseline stats --train_sizes 6,9", "8 must be between 2 and the 6"),
     ("--dataset untested --protocol scratch", "no track in the split 'test'"),
-    ("--dataset tiny --protocol scratch --train_split validation --test_split validation", "would test on the tracks"),
+    ("--dataset tiny --protocol scratch --train_split validation --test_split validation", "would test on the"),
     ("--dataset tiny --protocol scratch --num_epochs 1 --lr 1e30 --backbone conv8", "loss is not finite"),
     ("--dataset tiny --protocol mlp --baseline stats --hidden 8,8 --dropout 0.1,0.2,0.3", "one for each"),
     ("--exp_path 000000", "no experiment '000000'"),
