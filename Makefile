@@ -6,8 +6,9 @@ SHELL := bash
 .ONESHELL:
 .PHONY: demo test lint clean
 
-DEMO := --data_dir demo/data
+DEMO := --size small --data_dir demo/data
 RUNS := --exp_dir demo/exp
+LINEAR := --protocol linear --num_crops 3
 
 .venv/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Siamusic needs Python 3.11 or newer")'
@@ -16,14 +17,21 @@ RUNS := --exp_dir demo/exp
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+# 64 mel bands are half the work of 128. The songs at the end are two test tracks of each genre.
 demo: .venv/installed
-	@$(PY) -m data.synthetic $(DEMO) --size small --seconds 15
-	$(PY) preprocessing.py --size small $(DEMO)
-	id=$$($(PY) train_simsiam.py --size small $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 8 --batch_size 32 --crop_seconds 3 | tee /dev/stderr | tail -1)
-	result=$$($(PY) transfer.py --exp_path $$id --size small $(DEMO) --num_epochs 8 --batch_size 32 | tee /dev/stderr | tail -1)
-	$(PY) predict.py --exp_path $$id demo/data/fma_small/000/*.mp3
+	@$(PY) -m data.synthetic $(DEMO) --seconds 6
+	$(PY) preprocessing.py $(DEMO) --n_mels 64
+	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 10 --batch_size 32 --crop_seconds 3 | tee /dev/stderr | tail -1)
+	result=$$($(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) | tee /dev/stderr | tail -1)
+	for baseline in random stats; do $(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) --baseline $$baseline; done
 	echo
-	echo "The result:                $$result"
+	$(PY) compare.py $$id --baseline $$(dirname $$result) --out demo/compare.csv
+	echo
+	truth=demo/data/fma_small_npy/tracks.csv
+	songs=$$(awk -F '[.,]' '$$5 == "test" && seen[$$4]++ < 2 { print "demo/data/fma_small/" $$2 ".mp3" }' $$truth)
+	$(PY) predict.py --exp_path $$id --transfer $$(basename $$(dirname $$result)) --truth $$truth $$songs
+	echo
+	echo "The three compared:        demo/compare.csv"
 	echo "How the pre-training went: $$id/train_loss.png"
 	echo "Who is taken for whom:     $$(dirname $$result)/confusion.png"
 	echo "The test tracks as a map:  $$(dirname $$result)/features.png"

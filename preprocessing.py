@@ -71,15 +71,15 @@ def get_args_parser():
         "resolves the low mel bands, a hop of 512 (23 ms) resolves drum hits, and a crop of 5 s is then 128 × 215: "
         "about the area of the small images that ResNets were made for.",
     )
-    group.add_argument("--sr", type=int, default=defaults["sample_rate"], help="sample rate in Hz")
-    group.add_argument("--n_fft", type=int, default=defaults["n_fft"], help="samples in one window")
-    group.add_argument("--hop_length", type=int, default=defaults["hop_length"], help="samples between frames")
-    group.add_argument("--n_mels", type=int, default=defaults["n_mels"], help="mel bands")
-    group.add_argument("--f_min", type=float, default=defaults["f_min"], help="lowest frequency in Hz")
+    group.add_argument("--sr", type=int, default=defaults.sample_rate, help="sample rate in Hz")
+    group.add_argument("--n_fft", type=int, default=defaults.n_fft, help="samples in one window")
+    group.add_argument("--hop_length", type=int, default=defaults.hop_length, help="samples between frames")
+    group.add_argument("--n_mels", type=int, default=defaults.n_mels, help="mel bands")
+    group.add_argument("--f_min", type=float, default=defaults.f_min, help="lowest frequency in Hz")
     group.add_argument("--f_max", type=float, help="highest frequency in Hz (default: half of --sr)")
-    group.add_argument("--mel_scale", choices=["slaney", "htk"], default=defaults["mel_scale"], help="mel formula")
+    group.add_argument("--mel_scale", choices=["slaney", "htk"], default=defaults.mel_scale, help="mel formula")
     group.add_argument(
-        "--dtype", choices=["float16", "uint8"], default=defaults["dtype"],
+        "--dtype", choices=["float16", "uint8"], default=defaults.dtype,
         help="float16 keeps dB to 0.03; uint8 is half as large, in steps of 0.3 dB",
     )  # fmt: skip
 
@@ -99,6 +99,7 @@ def main(args):
         return check_dataset(args.data_dir, dataset_name(args.size, args.dataset))
     name, found, extractor = open_source(args)
     folder = Path(args.data_dir) / f"{name}_npy"
+    check_apart(folder, args.source, found)
     prepare_folder(folder, extractor.settings, args.overwrite)
     if found.frames:
         done, failed = found.frames, {}
@@ -147,6 +148,8 @@ def open_source(args):
     if args.features == "embeddings":
         return args.dataset, *vectors.adopt(args.source, args.splits)
     if arena.is_arena(args.source):
+        if args.features != "logmel":
+            raise utils.UserError(f"{args.source} holds log-mels, not audio for --features {args.features}")
         found = arena.find(args.source, args.top_genres)
         return args.dataset, found, Extractor(arena.settings_of(found.tracks, args.source))
     return args.dataset, find_files(args), build_extractor(args)
@@ -194,6 +197,16 @@ def check_name(dataset, source):
 
 
 # ------------------------------------------------------------------ the folder
+
+
+def check_apart(folder, source, found):
+    """What is made must not mix with what it is made of: a source is never written to, nor thrown away.
+
+    Raises :class:`utils.UserError`.
+    """
+    here, there = folder.resolve(), Path(source or ".").resolve()
+    if source and (there.is_relative_to(here) or (found.frames and here.is_relative_to(there))):
+        raise utils.UserError(f"{folder} would be mixed up with --source {source}: choose another --data_dir")
 
 
 def prepare_folder(folder, settings, overwrite):

@@ -181,11 +181,14 @@ def write_csv(path, columns, rows):
 def load_array(path, mmap_mode=None):
     """The array in a .npy file. Raises OSError, ValueError or EOFError on what is none; unpickles nothing.
 
-    One thread at a time: np.load reads headers by ``ast``, whose count of nested nodes CPython 3.11 shares between
+    One thread at a time: numpy reads headers by ``ast``, whose count of nested nodes CPython 3.11 shares between
     threads, and now and then it raises "SystemError: AST constructor recursion depth mismatch".
     """
     with _ONE_AT_A_TIME:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        if mmap_mode:
+            return np.lib.format.open_memmap(path, mode=mmap_mode)
+        with open(path, "rb") as file:  # np.load would open archives and pickles, too
+            return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def save_array(path, array):

@@ -131,9 +131,9 @@ def read_all(folder):
 
 def look_at(folder, row):
     """One track: (its fault or None, the text for it, its signature or None where it cannot be compared)."""
-    if not Path(folder.file_of(row)).is_file():
-        return "missing", f"{row.track_id} ({row.path})", None
     try:
+        if not Path(folder.file_of(row)).is_file():
+            return "missing", f"{row.track_id} ({row.path})", None
         decibels = read_decibels(folder, row)
     except utils.UserError as error:
         return "broken", f"{row.track_id}: {error}", None

@@ -91,8 +91,13 @@ def find(source, splits_csv=None, suffixes=SUFFIXES):
 
 
 def array_path(genre, track_id):
-    """Where the array of a track goes, relative to its dataset's folder: one file, whatever its names hold."""
-    return "/".join(re.sub(r"^\.+|/", "_", name) for name in (genre, track_id)) + ".npy"
+    """Where a track's array goes, relative to its dataset's folder: a file of its own, whatever they hold."""
+    return f"{file_name(genre)}/{file_name(track_id)}.npy"
+
+
+def file_name(name):
+    """A name as a file can have it: none leads to another folder or is hidden, and no two become the same."""
+    return re.sub(r"^$|^\.|[%/\\\0]", lambda found: "%" + found[0].encode().hex().upper(), name)
 
 
 def _hidden(file, source):

@@ -44,9 +44,9 @@ class Folder:
 
         Raises :class:`utils.UserError` for a path that leads elsewhere.
         """
-        base = str(self.index_of or self.path)
+        base = os.path.normpath(str(self.index_of or self.path))
         file = os.path.normpath(os.path.join(base, row.path))
-        if not file.startswith(os.path.normpath(base) + os.sep):
+        if not file.startswith(os.path.join(base, "")):  # "/" ends in a slash already
             raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {base}")
         return file
 

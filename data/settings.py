@@ -168,6 +168,8 @@ def settings_of(content, where="the settings"):
         allowed = (int, float) if known[name] is float else known[name]
         if not isinstance(content[name], allowed) or isinstance(content[name], bool):
             raise utils.UserError(f"{where}: {name} is {content[name]!r}, not of type {known[name].__name__}")
+        if known[name] is int and content[name] < 1:  # a rate, a length, a number of rows
+            raise utils.UserError(f"{where}: {name} is {content[name]}, which is less than 1")
     if content.get("dtype", "float32") not in DTYPES:
         raise utils.UserError(f"{where}: dtype {content['dtype']} is none of {', '.join(DTYPES)}")
     more = {name: value for name, value in content.items() if name not in known}

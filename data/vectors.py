@@ -3,6 +3,8 @@
 Axes: N tracks, L layer (hidden state), D feature dimension.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ These forms, of vectors (D,) or of one vector per layer (L, D), are understood b
 it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
 transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
 INDEX = ("track_id", "genre_top", "split")
+# what np.load says to a file that is no archive of such arrays, or half of one
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Adopted(collection.Extractor):
@@ -78,7 +82,7 @@ def first_shape(tracks):
 def read_vectors(path):
     """One .npy of shape (D,) or (L, D). Raises :class:`data.logmel.AudioError`."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = utils.load_array(path)
     except (OSError, ValueError, EOFError):
         raise AudioError("not an array that can be read") from None
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "fiu":
@@ -92,7 +96,7 @@ def read_npz(path):
         with np.load(path, allow_pickle=False) as arrays:
             index = pd.DataFrame({name: arrays[name].astype(str) for name in INDEX if name in arrays})
             return _checked(index, path), arrays["embeddings"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError):
+    except UNREADABLE:
         raise utils.UserError(f"{path} needs the arrays embeddings, track_id, genre_top, none of objects") from None
 
 
@@ -110,7 +114,7 @@ def read_exported(folder):
     """(index with text columns, embeddings (N, D)) of ``transfer.py --save_features``."""
     try:
         index = pd.read_csv(folder / "tracks.csv", dtype=str, keep_default_na=False)
-        return _checked(index, folder / "tracks.csv"), np.load(folder / "features.npy", allow_pickle=False)
+        return _checked(index, folder / "tracks.csv"), utils.load_array(folder / "features.npy")
     except (ValueError, KeyError, EOFError):
         raise utils.UserError(f"{folder} is not what transfer.py --save_features writes: run that again") from None
 
@@ -132,6 +136,6 @@ def tracks_of(index, source, splits_csv=None):
     else:
         splits = collection.stratified_splits(genres)
     return [
-        collection.Track(track_id, source / track_id, collection.array_path(genre, track_id), genre, split)
+        collection.Track(track_id, f"{source}/{track_id}", collection.array_path(genre, track_id), genre, split)
         for track_id, genre, split in zip(ids, genres, splits, strict=True)
     ]

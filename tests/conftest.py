@@ -47,7 +47,7 @@ def write_folder(data_dir, name, dtype="uint8", counts=(8, 2, 2), **settings):
                 frames = int(chance.integers(60, 90))
                 decibels = chance.uniform(-80, -30, (32, frames))
                 decibels[10 * genre_number : 10 * genre_number + 10] += 25
-                array = decibels.astype(np.float16)
+                array = decibels.astype(dtype)
                 if dtype == "uint8":
                     array = np.round((decibels + 80) * 255 / 80).astype(np.uint8)
                 path = folder / genre / f"{number:06d}.npy"

@@ -11,7 +11,10 @@ import torch
 import preprocessing
 import transfer
 import utils
-from data import arena, dataset
+from data import arena, check, collection, vectors
+from data.crops import load
+from data.folder import open_folder, read_array
+from data.settings import Spectrogram
 
 CPU = torch.device("cpu")
 
@@ -62,6 +65,8 @@ def test_songs_of_one_known_genre_are_indexed_and_the_others_named(source, tmp_p
         "2000": "not in song_meta.json",
     }
     assert not list(folder.rglob("*.npy"))
+    assert rows["1003"]["path"] == "1/1003.npy"
+    assert utils.read_json(folder / "spectrogram.json")["index_of"] == str(source / "arena_mel")
     before = (folder / "tracks.csv").read_text()
     run_script(preprocessing, command)
     assert (folder / "tracks.csv").read_text() == before
@@ -69,16 +74,21 @@ def test_songs_of_one_known_genre_are_indexed_and_the_others_named(source, tmp_p
 
 def test_the_arrays_are_read_where_they_are(source, tmp_path, run_script):
     run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data")
-    folder = dataset.open_folder(tmp_path / "data", "arena")
+    folder = open_folder(tmp_path / "data", "arena")
     assert set(folder.tracks["genre_top"]) == {"GN0100", "GN0200", "GN0300", "GN0400"}
     rows = folder.split("training")
     expected = np.load(source / "arena_mel" / "0" / f"{rows['track_id'][2]}.npy")[:, 50:150]
-    assert folder.settings["db_min"] < expected.min()
+    every = np.stack([read_array(folder, row) for row in folder.tracks.itertuples()])
+    assert folder.settings.db_min == pytest.approx(every.min(), abs=0.01)
+    assert folder.settings.db_max == pytest.approx(every.max(), abs=0.01)
     for in_memory in (True, False):
-        crops = dataset.load(folder, rows, CPU, in_memory=in_memory)
+        crops = load(folder, rows, CPU, in_memory=in_memory)
         x = crops.crop(torch.tensor([2]), torch.tensor([50]), 100)
         assert x.dtype == torch.float32
         np.testing.assert_array_equal(x[0, 0], expected)
+
+
+def test_it_is_trained_and_tested_on_like_any_other(source, tmp_path, run_script):
     common = f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp --dataset arena --device cpu"
     run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data --top_genres 3")
     result = utils.read_json(run_script(transfer, f"{common} --protocol linear --baseline stats"))
@@ -87,15 +97,133 @@ def test_the_arrays_are_read_where_they_are(source, tmp_path, run_script):
     assert utils.read_json(run_script(transfer, scratch))["n_test"] == 6
 
 
+# ------------------------------------------------------------------ an index never writes where its arrays are
+
+
+def state_of(folder):
+    """Every file below a folder: its content and when it was written."""
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+class Mean(vectors.Adopted):
+    """Stands for ``--features exp:ID``: makes one vector of every track of a folder that is there."""
+
+    def __init__(self, folder):
+        super().__init__(folder.path, (48,))
+        self.rows = {row.track_id: row for row in folder.tracks.itertuples()}
+        self.folder = folder
+
+    def __call__(self, source):
+        return read_array(self.folder, self.rows[source]).mean(axis=1)[None]
+
+
+def test_what_is_made_of_an_index_goes_to_another_folder(source, tmp_path, run_script, monkeypatch):
+    before = state_of(source)
+    run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data --top_genres 3")
+    index = open_folder(tmp_path / "data", "arena")
+    check.check_folder(index.path)
+    found = collection.Collection([
+        collection.Track(
+            row.track_id, row.track_id, collection.array_path(row.genre_top, row.track_id), row.genre_top, row.split
+        )
+        for row in index.tracks.itertuples()
+    ])  # fmt: skip
+    monkeypatch.setattr(preprocessing, "open_source", lambda args: ("arena_exp", found, Mean(index)))
+    made = Path(run_script(preprocessing, f"--features exp:arena --data_dir {tmp_path}/data --workers 1"))
+    assert made == tmp_path / "data" / "arena_exp_npy"
+    assert len(list(made.rglob("*.npy"))) == len(index.tracks) == 31
+    assert not list(index.path.rglob("*.npy"))
+    opened = open_folder(tmp_path / "data", "arena_exp", kinds=("embedding",))
+    row, there = next(opened.tracks.itertuples()), next(index.tracks.itertuples())
+    np.testing.assert_allclose(read_array(opened, row)[0], read_array(index, there).mean(axis=1))
+    assert state_of(source) == before
+
+
+def test_the_folder_to_make_is_not_the_source(source, tmp_path, run_script):
+    """--overwrite throws a folder away: it must never be the one with the arrays."""
+    named = source.rename(tmp_path / "arena_npy")
+    before = state_of(named)
+    for flags in (
+        f"--dataset arena --source {named} --data_dir {tmp_path}",  # the very same folder
+        f"--dataset arena --source {named} --data_dir {named}/arena_mel",  # among the arrays
+        f"--dataset arena --source {named} --data_dir {named}",
+    ):
+        with pytest.raises(utils.UserError, match=r"would be mixed up with --source .*another --data_dir"):
+            run_script(preprocessing, f"{flags} --overwrite")
+    assert state_of(named) == before
+
+
+def test_overwrite_throws_away_the_index_only(source, tmp_path, run_script):
+    before = state_of(source)
+    folder = tmp_path / "data" / "arena_npy"
+    utils.write_json(folder / "spectrogram.json", Spectrogram().to_json())
+    utils.write_text(folder / "old.npy", "")
+    command = f"--dataset arena --source {source} --data_dir {tmp_path}/data"
+    with pytest.raises(utils.UserError, match="holds arrays with other settings"):
+        run_script(preprocessing, command)
+    run_script(preprocessing, f"{command} --overwrite")
+    assert not (folder / "old.npy").exists()
+    assert state_of(source) == before
+
+
+def test_a_moved_collection_is_indexed_again(source, tmp_path, run_script):
+    run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data")
+    moved = source.rename(tmp_path / "moved")
+    index = open_folder(tmp_path / "data", "arena")
+    with pytest.raises(utils.UserError, match="cannot be read"):
+        load(index, index.tracks, CPU)
+    run_script(preprocessing, f"--dataset arena --source {moved} --data_dir {tmp_path}/data")
+    index = open_folder(tmp_path / "data", "arena")
+    assert len(load(index, index.tracks, CPU)) == len(index.tracks)
+
+
+def test_folders_of_earlier_days_still_open(source, tmp_path, run_script):
+    """Those had absolute paths, and no ``index_of``."""
+    folder = Path(run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data"))
+    now = open_folder(tmp_path / "data", "arena")
+    settings = {name: value for name, value in now.settings.to_json().items() if name != "index_of"}
+    utils.write_json(folder / "spectrogram.json", settings)
+    lines = (folder / "tracks.csv").read_text().replace(",0/", f",{source}/arena_mel/0/")
+    (folder / "tracks.csv").write_text(lines.replace(",1/", f",{source}/arena_mel/1/"))
+    then = open_folder(tmp_path / "data", "arena")
+    assert then.tracks["path"].str.startswith(str(source)).all()
+    for in_memory in (True, False):
+        x, y = (load(f, f.tracks, CPU, in_memory).crop(torch.arange(31), torch.arange(31), 9) for f in (now, then))
+        assert torch.equal(x, y)
+
+
+# ------------------------------------------------------------------ what it is told by
+
+
+def test_the_name_of_a_dataset_switches_nothing(source, tmp_path, run_script):
+    """The collection is known by what it holds, under any name; "arena" is a name like any other."""
+    other = Path(run_script(preprocessing, f"--dataset melon --source {source} --data_dir {tmp_path}/data"))
+    assert (other.name, utils.read_json(other / "spectrogram.json")["features"]) == ("melon_npy", "arena")
+    (tmp_path / "v" / "rock").mkdir(parents=True)
+    np.save(tmp_path / "v" / "rock" / "a.npy", np.ones(3, np.float32))
+    command = f"--dataset arena --features embeddings --source {tmp_path}/v --data_dir {tmp_path}/data"
+    folder = Path(run_script(preprocessing, command))
+    assert utils.read_json(folder / "spectrogram.json")["features"] == "embeddings"
+    with pytest.raises(utils.UserError, match="no audio under"):
+        run_script(preprocessing, f"--dataset arena --source {tmp_path}/v --data_dir {tmp_path}/other")
+
+
+def test_log_mels_cannot_be_turned_into_something_else(source, tmp_path, run_script):
+    with pytest.raises(utils.UserError, match="holds log-mels, not audio for --features waveform"):
+        run_script(preprocessing, f"--dataset a --source {source} --features waveform --data_dir {tmp_path}/data")
+
+
 def test_what_is_wrong_with_the_source_is_said(source, tmp_path, run_script):
     for break_it, message in (
         (lambda: (source / "song_meta.json").write_text('[{"id": 1}]'), "list of songs with id"),
         (lambda: (source / "song_meta.json").write_text('[{"id": 1, "song_gn_gnr_basket": []}]'), "no song of"),
-        (lambda: (source / "song_meta.json").unlink(), "song_meta.json does not exist"),
+        (lambda: (source / "song_meta.json").unlink(), "no audio under"),  # nothing tells it any more
     ):
         break_it()
         with pytest.raises(utils.UserError, match=message):
             run_script(preprocessing, f"--dataset arena --source {source} --data_dir {tmp_path}/data")
+    with pytest.raises(utils.UserError, match=r"song_meta\.json does not exist"):
+        arena.find(source, 3)
     with pytest.raises(utils.UserError, match="say what to convert"):
         run_script(preprocessing, f"--dataset arena --data_dir {tmp_path}/data")
 

@@ -1,23 +1,25 @@
 """Views: the pipeline's promises for every augmentation, then each augmentation against what it claims to be."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import torch
-from data.audio import default_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import augment
-import preview
 from augment import audio, common, image, spec
+from benchmarks import augmentations as measured
+from data.logmel import default_settings
+from data.settings import Embedding, Waveform
 from utils import UserError
 
-SLANEY = default_settings() | {"n_mels": 40}
-HTK = SLANEY | {"mel_scale": "htk", "f_min": 60.0, "f_max": 8000.0}
+SLANEY = replace(default_settings(), n_mels=40)
+HTK = replace(SLANEY, mel_scale="htk", f_min=60.0, f_max=8000.0)
 SINGLES = [f"{family}:{name}" for family, table in augment.FAMILIES.items() for name in table]
 NAMES = [*SINGLES, *augment.FAMILIES, "none", "mask,mixup", "time_stretch,spec:resized_crop"]
 MIXING = ["image:mixup", "image:cutmix", "audio:mixup", "spec:log_mixup"]
@@ -168,6 +170,14 @@ def test_weights_and_probabilities_outside_0_to_1_are_refused(option):
         augment.build("image", SLANEY, **option)
 
 
+@pytest.mark.parametrize("settings", [Waveform(), Embedding()])
+def test_only_spectrograms_are_augmented(settings):
+    assert augment.choose(None, settings) == augment.choose("none", settings) == "none"
+    with pytest.raises(UserError, match=f"this dataset holds {settings.kind}s: --aug none"):
+        augment.choose("spec", settings)
+    assert augment.choose(None, SLANEY) == "spec"
+
+
 # ------------------------------------------------------------------ what they share
 
 
@@ -279,7 +289,7 @@ def test_mel_scales_are_librosas(scale):
 
 @pytest.mark.parametrize("scale", [SLANEY, HTK])
 def test_bands_are_where_librosa_has_them(scale):
-    centres = librosa.mel_frequencies(42, fmin=scale["f_min"], fmax=scale["f_max"], htk=scale is HTK)[1:-1]
+    centres = librosa.mel_frequencies(42, fmin=scale.f_min, fmax=scale.f_max, htk=scale is HTK)[1:-1]
     hertz = audio.band_to_hertz(torch.arange(40), 40, scale)
     np.testing.assert_allclose(hertz.numpy(), centres, rtol=1e-4)
     torch.testing.assert_close(audio.hertz_to_band(hertz, 40, scale), torch.arange(40.0), atol=1e-3, rtol=0)
@@ -290,7 +300,7 @@ def test_bands_are_where_librosa_has_them(scale):
 def test_a_shifted_tone_lies_where_the_higher_tone_would(scale, semitones):
     def tone(hertz):
         wave = np.sin(2 * np.pi * hertz * np.arange(22050) / 22050).astype(np.float32)
-        return torch.from_numpy(librosa.power_to_db(preview.mel_power(wave, scale), ref=np.max))[None, None]
+        return torch.from_numpy(librosa.power_to_db(measured.mel_power(wave, scale), ref=np.max))[None, None]
 
     for hertz in (500.0, 1500.0, 4000.0):
         view = audio.pitch_shift(tone(hertz), torch.tensor([semitones]), scale)
@@ -314,11 +324,11 @@ def test_audio_mixup_adds_power():
 
 
 def test_audio_family_against_the_waveform_on_real_clips():
-    """Lower bounds a little under what ``preview.py --verify`` measures on 50 clips."""
+    """Lower bounds a little under what ``benchmarks.augmentations --verify`` measures on 50 clips."""
     if not CLIPS.is_dir():
         pytest.skip("needs the real clips of ../shared/datasets/gtzan_audio")
     clips = [CLIPS / genre / f"{genre}.00002.mp3" for genre in ("blues", "classical", "metal", "pop")]
-    rows = {row[0]: [float(cell) for cell in row[1:]] for row in preview.verify(clips)[2:]}
+    rows = {row[0]: [float(cell) for cell in row[1:]] for row in measured.verify(clips)[2:]}
     assert len(rows) == 7
     for name, (_, mean, lowest, before, off) in rows.items():
         if name.startswith("mean of the dB"):

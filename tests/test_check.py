@@ -1,15 +1,16 @@
 """data.check on folders with planted faults, and on the real ones whose duplicates are known."""
 
 import json
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from data import check, dataset
-from utils import UserError
+import utils
+from data import check
+from data.folder import Folder, open_folder
+from data.settings import settings_of
 
-REAL = Path(__file__).parents[2] / "shared" / "datasets"
 SETTINGS = {"dtype": "float16", "n_mels": 32, "db_min": -80.0, "db_max": 0.0, "sample_rate": 8000, "hop_length": 256}
 
 
@@ -112,12 +113,14 @@ def test_missing_broken_and_repeated_files(tmp_path):
     folder = write_folder(tmp_path, sounds, splits)
     (folder / "003.npy").unlink()
     (folder / "004.npy").write_bytes(b"half a file")
+    index = (folder / "tracks.csv").read_text()
+    (folder / "tracks.csv").write_text(index.replace("008,008.npy", "008,../../008.npy"))
     np.save(folder / "006.npy", np.zeros((32, 99), np.float16))
     with open(folder / "tracks.csv", "a") as file:
         file.write("007,007.npy,Jazz,training,100\n")
     findings = check.check_folder(folder)
     assert messages(findings, "missing")[0].tracks == ["003 (003.npy)"]
-    assert [text[:3] for text in messages(findings, "arrays that are not")[0].tracks] == ["004", "005", "006"]
+    assert [text[:3] for text in messages(findings, "arrays that are not")[0].tracks] == ["004", "005", "006", "008"]
     assert messages(findings, "a track_id more than once")[0].tracks == ["007"]
     assert findings[0].level == "error"
 
@@ -133,25 +136,23 @@ def test_splits_and_genres(tmp_path):
 
 
 def test_published_counts(tmp_path):
-    tracks = dataset.pd.DataFrame(
+    tracks = pd.DataFrame(
         {"genre_top": "Jazz", "split": ["training"] * 6394 + ["validation"] * 800 + ["test"] * 700}
     )
-    findings = list(check.check_counts(dataset.SpectrogramFolder("fma_small", tmp_path, SETTINGS, tracks)))
+    findings = list(check.check_counts(Folder("fma_small", tmp_path, settings_of(SETTINGS), tracks)))
     assert [finding.level for finding in findings] == ["note", "warning"]
     assert "6,394 tracks, FMA publishes 6,400" in findings[0].message
-    assert not list(check.check_counts(dataset.SpectrogramFolder("fma_small_coarse", tmp_path, SETTINGS, tracks)))
+    assert not list(check.check_counts(Folder("fma_small_coarse", tmp_path, settings_of(SETTINGS), tracks)))
 
 
 def test_not_a_folder(tmp_path):
-    with pytest.raises(UserError):
+    with pytest.raises(utils.UserError, match="no spectrograms at"):
         check.check_folder(tmp_path / "nothing_npy")
 
 
 @pytest.mark.parametrize(("name", "identical"), [("gtzan_coarse", 14), ("fma_small_coarse", 12)])
-def test_known_duplicates_of_real_data(name, identical):
-    if not (REAL / f"{name}_npy").is_dir():
-        pytest.skip("the real data is not here")
-    folder = dataset.open_folder(REAL, name)
+def test_known_duplicates_of_real_data(real_datasets, name, identical):
+    folder = open_folder(real_datasets, name)
     readable, signatures, _ = check.read_all(folder)
     groups = check.duplicate_groups(folder, readable, signatures)
     assert sum(difference <= check.IDENTICAL_DB for _, difference in groups) == identical

@@ -3,6 +3,8 @@
 import collections
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import utils
 from data import collection
@@ -26,7 +28,7 @@ def test_ids_genres_and_paths(tmp_path):
         "jazz/notes.txt",
         "loose.mp3",
     )
-    tracks = {track.track_id: track for track in collection.find_tracks(tmp_path)}
+    tracks = {track.track_id: track for track in collection.find(tmp_path).tracks}
     assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
     assert tracks["b"].genre_top == "rock"
     assert len({track.path for track in tracks.values()}) == 4
@@ -46,7 +48,7 @@ def test_splits_are_stratified_deterministic_and_disjoint():
 def test_splits_from_a_file(tmp_path):
     make(tmp_path, "music/rock/a.mp3", "music/rock/b.mp3", "music/jazz/c.mp3")
     (tmp_path / "splits.csv").write_text("track_id,split\na,training\nc,test\n")
-    tracks = collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+    tracks = collection.find(tmp_path / "music", tmp_path / "splits.csv").tracks
     assert {track.track_id: track.split for track in tracks} == {"a": "training", "b": "excluded", "c": "test"}
 
 
@@ -56,11 +58,36 @@ def test_useless_split_files_are_refused(tmp_path, content):
     if content:
         (tmp_path / "splits.csv").write_text(content)
     with pytest.raises(utils.UserError, match="--splits"):
-        collection.find_tracks(tmp_path / "music", tmp_path / "splits.csv")
+        collection.find(tmp_path / "music", tmp_path / "splits.csv")
 
 
 def test_missing_or_empty_source(tmp_path):
     with pytest.raises(utils.UserError, match="not a folder"):
-        collection.find_tracks(tmp_path / "nowhere")
+        collection.find(tmp_path / "nowhere")
     with pytest.raises(utils.UserError, match="no audio"):
-        collection.find_tracks(tmp_path)
+        collection.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "/", "/etc", "a/b", ".hidden", "a\\b", "a\0b", "../../x", "%", "%2F"]
+)
+def test_no_name_leads_out_of_the_folder_or_is_hidden(tmp_path, name):
+    for path in (collection.array_path(name, "1"), collection.array_path("rock", name)):
+        file = tmp_path / path
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        assert file.resolve() == tmp_path / path
+        assert file.parent.parent == tmp_path
+        assert not any(part.startswith(".") for part in path.split("/"))
+
+
+@given(st.lists(st.text(alphabet="ab./%2F\\0E", max_size=4), unique=True, min_size=2, max_size=30))
+def test_no_two_tracks_share_a_file(names):
+    paths = [collection.array_path(genre, track_id) for genre in names for track_id in names]
+    assert len(set(paths)) == len(names) ** 2
+    assert all(path.count("/") == 1 for path in paths)
+
+
+def test_usual_names_stay_as_they_are():
+    assert collection.array_path("Hip-Hop", "blues.00002") == "Hip-Hop/blues.00002.npy"
+    assert collection.array_path("Old-Time / Historic", "café 1") == "Old-Time %2F Historic/café 1.npy"

@@ -1,4 +1,4 @@
-"""Embedding folders: adopting vectors, classifying them without an experiment, the learning curve."""
+"""Embedding folders: classifying them without an experiment, the learning curve, one's own experiment as one."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_vectors import vectors, write_npz
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 from sklearn.preprocessing import StandardScaler
@@ -17,28 +18,11 @@ import preprocessing
 import train_simsiam
 import transfer
 import utils
-from data import dataset, embeddings
+from data.folder import open_folder
 from evaluation import plots
 from models import heads
 
 FAST = "--device cpu --batch_size 16"
-
-
-def vectors(num_genres=3, per_genre=30, num_layers=4, num_features=12, good_layer=2, spread=1.5, seed=0):
-    """(track_id, genre_top, embeddings (N, L, D)); only ``good_layer`` knows the genre, and scales differ."""
-    chance = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(num_genres), per_genre)
-    array = chance.normal(0, 1, (len(labels), num_layers, num_features))
-    array[:, good_layer] += chance.normal(0, 1, (num_genres, num_features))[labels] * 3 / spread
-    array = 5 + array * (10.0 ** np.arange(num_layers))[:, None]
-    genres = np.array([f"genre {label:02d}" for label in labels])
-    return np.array([f"t{number:04d}" for number in range(len(labels))]), genres, array.astype(np.float32)
-
-
-def write_npz(path, **more):
-    ids, genres, array = vectors(**more)
-    np.savez(path, track_id=ids, genre_top=genres, embeddings=array)
-    return path
 
 
 @pytest.fixture
@@ -66,92 +50,6 @@ def classify(tmp_path, run_script):
 
 def rows_of(folder):
     return list(csv.DictReader((folder / "tracks.csv").open()))
-
-
-# ------------------------------------------------------------------ adopting
-
-
-def test_three_forms_make_the_same_folder(tmp_path, adopt):
-    ids, genres, array = vectors(num_layers=1, good_layer=0)
-    flat = array[:, 0]
-    write_npz(tmp_path / "v.npz", num_layers=1, good_layer=0)
-    for track_id, genre, vector in zip(ids, genres, flat, strict=True):
-        (tmp_path / "v" / genre).mkdir(parents=True, exist_ok=True)
-        np.save(tmp_path / "v" / genre / f"{track_id}.npy", vector)
-    lines = ["track_id,genre_top," + ",".join(f"d{d}" for d in range(12))]
-    lines += [f"{i},{g}," + ",".join(repr(float(x)) for x in v) for i, g, v in zip(ids, genres, flat, strict=True)]
-    (tmp_path / "v.csv").write_text("\n".join(lines))
-    folders = [adopt(tmp_path / source, name) for source, name in (("v.npz", "a"), ("v", "b"), ("v.csv", "c"))]
-    for folder in folders:
-        settings = json.loads((folder / "spectrogram.json").read_text())
-        assert (settings["features"], settings["num_layers"], settings["num_features"]) == ("embeddings", 1, 12)
-        rows = rows_of(folder)
-        assert [(row["track_id"], row["genre_top"], row["frames"]) for row in rows] == [
-            (track_id, genre, "12") for track_id, genre in zip(ids, genres, strict=True)
-        ]
-        assert {row["split"] for row in rows} == {"training", "validation", "test"}
-        for row, vector in zip(rows, flat, strict=True):
-            stored = np.load(folder / row["path"], allow_pickle=False)
-            np.testing.assert_array_equal(stored, vector[None])
-            assert stored.dtype == np.float32
-
-
-def test_splits_come_with_the_vectors_or_from_a_file(tmp_path, adopt):
-    ids, genres, array = vectors(per_genre=4)
-    splits = np.array(["training", "training", "validation", "test"] * 3)
-    np.savez(tmp_path / "v.npz", track_id=ids, genre_top=genres, embeddings=array, split=splits)
-    assert [row["split"] for row in rows_of(adopt(tmp_path / "v.npz"))] == splits.tolist()
-    (tmp_path / "splits.csv").write_text("track_id,split\nt0000,test\nt0001,training\n")
-    rows = rows_of(adopt(tmp_path / "v.npz", "other", f"--splits {tmp_path}/splits.csv"))
-    assert [row["split"] for row in rows][:3] == ["test", "training", "excluded"]
-
-
-def test_new_vectors_replace_old_ones(tmp_path, adopt):
-    folder = adopt(write_npz(tmp_path / "v.npz"))
-    adopt(write_npz(tmp_path / "v.npz", seed=1))
-    np.testing.assert_array_equal(np.load(folder / rows_of(folder)[0]["path"]), vectors(seed=1)[2][0])
-    with pytest.raises(utils.UserError, match=r"source .* → .*--overwrite"):
-        adopt(write_npz(tmp_path / "w.npz"))
-
-
-def test_odd_vectors_are_named(tmp_path, adopt):
-    for name, array in (
-        ("a", np.ones(4)), ("b", np.ones(4)), ("long", np.ones(5)), ("nan", np.full(4, np.nan)),
-        ("text", np.array(["x"])), ("object", np.array([{}], dtype=object)),
-    ):  # fmt: skip
-        (tmp_path / "v" / "rock").mkdir(parents=True, exist_ok=True)
-        np.save(tmp_path / "v" / "rock" / f"{name}.npy", array)
-    folder = adopt(tmp_path / "v")
-    assert [row["track_id"] for row in rows_of(folder)] == ["a", "b"]
-    reasons = {row["track_id"]: row["reason"] for row in csv.DictReader((folder / "failed.csv").open())}
-    assert "shape (1, 5), not (1, 4)" in reasons["long"]
-    assert "not finite" in reasons["nan"]
-    assert {"text", "object"} < set(reasons)
-
-
-def test_names_cannot_lead_out_of_the_folder(tmp_path, adopt):
-    np.savez(tmp_path / "v.npz", track_id=["../../x", "y"], genre_top=["..", "a/b"], embeddings=np.ones((2, 3)))
-    folder = adopt(tmp_path / "v.npz")
-    assert [row["track_id"] for row in rows_of(folder)] == ["../../x", "y"]
-    assert len(list(folder.glob("*/*.npy"))) == 2
-
-
-def test_bad_sources_get_one_sentence(tmp_path, adopt):
-    np.savez(tmp_path / "few.npz", track_id=["a"], embeddings=np.ones((1, 3)))
-    np.savez(tmp_path / "odd.npz", track_id=["a"], genre_top=["g"], embeddings=np.ones((2, 3)))
-    np.savez(tmp_path / "twice.npz", track_id=["a", "a"], genre_top=["g", "g"], embeddings=np.ones((2, 3)))
-    np.savez(tmp_path / "object.npz", track_id=["a"], genre_top=["g"], embeddings=np.array([{}], dtype=object))
-    (tmp_path / "text.csv").write_text("track_id,genre_top,d0\na,g,one\n")
-    (tmp_path / "few.csv").write_text("track_id,d0\na,1\n")
-    (tmp_path / "empty").mkdir()
-    for source, message in (
-        ("few.npz", "needs the arrays"), ("odd.npz", r"shape \(2, 3\) for 1 tracks"), ("twice.npz", "more than once"),
-        ("object.npz", "none of objects"), ("text.csv", "else only numbers"), ("few.csv", "needs the columns"),
-        ("empty", "no embeddings under"), ("nowhere", "neither a folder nor"),
-    ):  # fmt: skip
-        with pytest.raises(utils.UserError, match=message) as error:
-            adopt(tmp_path / source)
-        assert "\n" not in str(error.value)
 
 
 # ------------------------------------------------------------------ one's own experiment
@@ -240,7 +138,7 @@ def test_patience_stops_and_keeps_the_best_epoch(tmp_path, adopt, classify):
 
 def test_subsets_are_stratified_and_nested(tmp_path, adopt):
     adopt(write_npz(tmp_path / "v.npz", per_genre=40))
-    folder = dataset.open_folder(tmp_path / "data", "own", or_embeddings=True)
+    folder = open_folder(tmp_path / "data", "own", kinds=("embedding",))
     args = transfer.get_args_parser().parse_args([])
     task = transfer.EmbeddingTask(args, None, folder, torch.device("cpu"))
     for seed in (0, 1):
@@ -358,11 +256,3 @@ def test_one_seed_and_one_size_can_be_drawn(tmp_path):
            "train_loss": 0.2, "validation_loss": 1.7}  # fmt: skip
     plots.write(tmp_path / "curve.png", plots.label_curve, [row])
     assert (tmp_path / "curve.png").stat().st_size > 5000
-
-
-def test_a_folder_that_does_not_fit_is_refused(tmp_path, adopt):
-    own = adopt(write_npz(tmp_path / "v.npz"))
-    folder = dataset.open_folder(tmp_path / "data", "own", or_embeddings=True)
-    np.save(own / rows_of(own)[0]["path"], np.ones((4, 5), dtype=np.float32))
-    with pytest.raises(utils.UserError, match=r"has shape \(4, 5\)"):
-        embeddings.Vectors(folder, folder.tracks, torch.device("cpu"))

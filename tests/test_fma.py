@@ -42,9 +42,11 @@ def test_paths_of_tracks(tmp_path):
     (tmp_path / "fma_metadata").mkdir()
     (tmp_path / "fma_metadata" / "tracks.csv").write_text(HEADER + ROWS)
     with pytest.raises(utils.UserError, match="no audio"):
-        fma.find_tracks(tmp_path, "medium")
+        fma.find(tmp_path, "medium")
     (tmp_path / "fma_medium" / "000").mkdir(parents=True)
     (tmp_path / "fma_medium" / "000" / "000002.mp3").touch()
-    track = fma.find_tracks(tmp_path, "medium")[2]
+    found = fma.find(tmp_path, "medium")
+    assert (len(found.tracks), found.left_out, found.frames) == (3, [], {})
+    track = found.tracks[2]
     assert track.source == tmp_path / "fma_medium" / "000" / "000140.mp3"
     assert (track.path, track.genre_top, track.split) == ("000/000140.npy", "Folk", "validation")

@@ -5,7 +5,6 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ import predict
 import preprocessing
 import transfer
 import utils
-from data import audio, features, music2vec
+from data import extractors, music2vec
+from data.logmel import AudioError
+from data.settings import Embedding
 
 transformers = pytest.importorskip("transformers")
 
@@ -34,8 +35,7 @@ def model(tmp_path_factory):
 
 
 def extractor_for(model, window_seconds=2.0, min_seconds=0.0):
-    flags = SimpleNamespace(model=str(model), window_seconds=window_seconds)
-    return features.build(music2vec.Music2Vec.settings_from(flags), min_seconds)
+    return extractors.build(music2vec.settings_of(str(model), window_seconds), min_seconds)
 
 
 def noise(seconds, seed=0):
@@ -83,7 +83,7 @@ def test_a_rest_too_short_for_one_frame_is_left_out(model):
     assert music2vec.receptive_field(extractor.network.config) == 400
     waveform = noise(0.5 + 399 / 16000)
     torch.testing.assert_close(extractor.embed(waveform), extractor.embed(waveform[:8000]))
-    with pytest.raises(audio.AudioError, match="too short"):
+    with pytest.raises(AudioError, match="too short"):
         extractor.embed(waveform[:399])
 
 
@@ -95,10 +95,12 @@ def test_silence_in_the_middle_stays_finite(model):
 
 def test_settings_name_the_model_and_the_shape(model):
     settings = extractor_for(model).settings
-    assert settings == {
-        "features": "music2vec", "model": str(model), "sample_rate": 16000, "window_seconds": 2.0, "num_layers": 4,
-        "num_features": 16, "dtype": "float32",
-    }  # fmt: skip
+    assert settings == Embedding(
+        "music2vec", num_layers=4, num_features=16,
+        more={"model": str(model), "sample_rate": 16000, "window_seconds": 2.0},
+    )  # fmt: skip
+    with pytest.raises(utils.UserError, match="too short: give at least"):
+        music2vec.settings_of(str(model), 0.05)
 
 
 def test_the_models_own_normalisation_is_used(model, tmp_path):
@@ -140,19 +142,28 @@ def test_without_transformers_it_says_what_to_install(model, monkeypatch):
     music2vec._transformers.cache_clear()
 
 
-def test_the_whole_path_on_real_clips(model, real_datasets, tmp_path, run_script, capsys):
-    """audio → embeddings → classifier, with a stop on the way, a broken file and a change of settings."""
+@pytest.fixture
+def source(real_datasets, tmp_path):
+    """Five real clips of each of two genres, and a broken one."""
     clips = real_datasets / "gtzan_audio"
     if not clips.is_dir():
         pytest.skip("no gtzan_audio here")
-    source = tmp_path / "music"
     for genre in ("classical", "metal"):
+        (tmp_path / "music" / genre).mkdir(parents=True)
         for clip in sorted((clips / genre).glob("*.mp3"))[:5]:
-            (source / genre).mkdir(parents=True, exist_ok=True)
-            shutil.copy(clip, source / genre)
-    (source / "metal" / "broken.mp3").write_text("no music")
-    command = f"--dataset own --source {source} --data_dir {tmp_path}/data --features music2vec --model {model} " \
+            shutil.copy(clip, tmp_path / "music" / genre)
+    (tmp_path / "music" / "metal" / "broken.mp3").write_text("no music")
+    return tmp_path / "music"
+
+
+@pytest.fixture
+def command(source, model, tmp_path):
+    return f"--dataset own --source {source} --data_dir {tmp_path}/data --features music2vec --model {model} " \
         "--window_seconds 5 --workers 2"  # fmt: skip
+
+
+def test_real_clips_become_embeddings(model, source, command, run_script):
+    """With a stop on the way, a broken file and a change of settings."""
     folder = Path(run_script(preprocessing, command))
     rows = list(csv.DictReader((folder / "tracks.csv").open()))
     assert len(rows) == 10
@@ -170,6 +181,10 @@ def test_the_whole_path_on_real_clips(model, real_datasets, tmp_path, run_script
     with pytest.raises(utils.UserError, match=r"window_seconds 5\.0 → 3\.0"):
         run_script(preprocessing, command.replace("--window_seconds 5", "--window_seconds 3"))
 
+
+def test_the_whole_path_on_real_clips(source, command, tmp_path, run_script, capsys):
+    """audio → embeddings → classifier → audio."""
+    run_script(preprocessing, command)
     file = run_script(transfer, f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp --dataset own --batch_size 4 "
                                 "--hidden 8 --num_epochs 3 --device cpu")  # fmt: skip
     result = json.loads(Path(file).read_text())

@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from data.audio import default_settings, log_mel
 
 import augment
 import preview
 import utils
+from data.folder import COLUMNS
+from data.logmel import default_settings, log_mel
+from data.settings import Waveform
 
 ROOT = Path(__file__).parents[1]
 NUM_PANELS = 2 + sum(len(table) + 1 for table in augment.FAMILIES.values())
@@ -74,9 +77,9 @@ def test_a_track_that_is_too_short_is_repeated():
 def test_tracks_of_a_spectrogram_folder(tmp_path):
     folder = tmp_path / "tiny_npy"
     folder.mkdir()
-    utils.write_json(folder / "spectrogram.json", default_settings() | {"hop_length": 2000})
+    utils.write_json(folder / "spectrogram.json", replace(default_settings(), hop_length=2000).to_json())
     rows = [(f"00000{i}", f"00000{i}.npy", "Rock", "training", 30) for i in range(3)]
-    utils.write_csv(folder / "tracks.csv", ["track_id", "path", "genre_top", "split", "frames"], rows)
+    utils.write_csv(folder / "tracks.csv", COLUMNS, rows)
     for row in rows:
         np.save(folder / row[1], -80 * np.random.default_rng(0).random((128, 30)).astype(np.float16))
     run("000001", "--dataset", "tiny", "--data_dir", tmp_path, "--out", tmp_path / "out", "--seconds", 2)
@@ -85,19 +88,30 @@ def test_tracks_of_a_spectrogram_folder(tmp_path):
         run("000009", "--dataset", "tiny", "--data_dir", tmp_path)
 
 
-def test_verify_prints_a_table_that_holds_on_chords(songs, capsys):
-    run("--verify", songs)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + len(preview.SHIFTS) + len(preview.RATES) + 2
-    assert {line.count("|") for line in lines} == {7}
+def test_what_is_no_spectrogram_is_refused(tmp_path):
+    utils.write_json(tmp_path / "waves_npy" / "spectrogram.json", Waveform().to_json())
+    utils.write_csv(tmp_path / "waves_npy" / "tracks.csv", COLUMNS, [("1", "1.npy", "Rock", "training", 30)])
+    with pytest.raises(utils.UserError, match="holds waveforms, not spectrograms"):
+        run("--dataset", "waves", "--data_dir", tmp_path)
 
 
-def test_benchmark_prints_a_line_for_each_family(capsys, monkeypatch):
-    monkeypatch.setattr(preview, "BATCH", 2)
-    monkeypatch.setattr(preview, "FRAMES", 32)
-    run("--benchmark", "--device", "cpu")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[2:]] == [*augment.FAMILIES, "ResNet-50"]
+@pytest.mark.parametrize("name", ["../../x", "/x", "..", ".x", "a/b", ""])
+def test_nothing_is_written_outside_of_the_folder(tmp_path, name, monkeypatch):
+    """Whatever a track is called: its picture and its sounds lie in --out, and can be seen."""
+    folder, out = tmp_path / "data" / "odd_npy", tmp_path / "deep" / "deeper" / "out"
+    utils.write_json(folder / "spectrogram.json", default_settings().to_json())
+    utils.write_csv(folder / "tracks.csv", COLUMNS, [(name, "1.npy", "Rock", "training", 30)])
+    np.save(folder / "1.npy", -80 * np.random.default_rng(0).random((128, 30)).astype(np.float16))
+    real = preview.make_views
+    monkeypatch.setattr(preview, "make_views", lambda *args: real(*args)[:2])
+    monkeypatch.setattr(preview.librosa.feature.inverse, "mel_to_audio", lambda *args, **kwargs: np.ones(100))
+    before = set(tmp_path.rglob("*"))
+    run("--dataset", "odd", "--data_dir", tmp_path / "data", "--out", out, "--seconds", 0.2)
+    (picture,) = out.glob("*.png")
+    assert len(list((out / picture.stem).glob("*.wav"))) == 2
+    made = set(tmp_path.rglob("*")) - before
+    assert all(path.is_relative_to(tmp_path / "deep") for path in made)
+    assert not any(path.name.startswith(".") for path in made)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +119,6 @@ def test_benchmark_prints_a_line_for_each_family(capsys, monkeypatch):
     [
         ([], "name an audio file"),
         (["nothing.mp3"], "no such file"),
-        (["--verify", "nothing"], "no audio file"),
         (["--dataset", "nothing"], "no spectrograms"),
         (["--seconds", "0.01"], "two frames"),
     ],

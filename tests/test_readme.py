@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def commands():
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        pattern = r"(?:^|`|\| )\s*python3? ((?:-m data\.)?\w+(?:\.py)? ?[^`|\n#→]*)"
+        pattern = r"(?:^|`|\| )\s*python3? ((?:-m \w+\.)?\w+(?:\.py)? ?[^`|\n#→]*)"
         for command in re.findall(pattern, text, flags=re.MULTILINE):
             if "--help" not in command and "-m venv" not in command:
                 yield page.name, command.strip()

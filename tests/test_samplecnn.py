@@ -14,7 +14,10 @@ import preprocessing
 import train_simsiam
 import transfer
 import utils
-from data import audio, dataset, features
+from data import crops as crops_of
+from data import extractors, logmel
+from data.folder import open_folder
+from data.settings import Waveform
 from models import backbones, samplecnn
 
 CPU = torch.device("cpu")
@@ -81,16 +84,17 @@ def test_waveforms_come_back_as_they_were(waveforms, music):
     stored = np.load(waveforms / rows[0]["path"], allow_pickle=False)
     assert stored.dtype == np.int16
     assert stored.shape == (1, int(rows[0]["frames"])) == (1, 3 * 22050)
-    waveform = audio.read_audio(music / rows[0]["genre_top"] / f"{rows[0]['track_id']}.wav", 22050)
+    waveform = logmel.read_audio(music / rows[0]["genre_top"] / f"{rows[0]['track_id']}.wav", 22050)
     np.testing.assert_allclose(stored[0] / 32768, waveform, atol=1 / 32768)
-    folder = dataset.open_folder(waveforms.parent, "tones")
-    assert folder.frames_in(folder.default_crop_seconds()) == 59049
+    folder = open_folder(waveforms.parent, "tones")
+    assert folder.settings == Waveform()
+    assert folder.settings.frames_in(folder.settings.default_crop_seconds()) == 59049
     for in_memory in (True, False):
-        crops = dataset.load(folder, folder.split("training"), CPU, in_memory=in_memory)
+        crops = crops_of.load(folder, folder.split("training"), CPU, in_memory=in_memory)
         x = crops.crop(torch.tensor([0]), torch.tensor([100]), 59049)
         assert x.shape == (1, 1, 1, 59049)
         np.testing.assert_allclose(x[0, 0, 0], waveform_of(folder, 0)[100 : 100 + 59049], atol=1e-6)
-        assert abs(dataset.measure_normalisation(crops).std - 0.28) < 0.03  # of a sine of 0.4
+        assert abs(crops_of.measure_normalisation(crops).std - 0.28) < 0.03  # of a sine of 0.4
 
 
 def waveform_of(folder, number):
@@ -98,13 +102,13 @@ def waveform_of(folder, number):
 
 
 def test_check_is_for_spectrograms(waveforms, run_script):
-    with pytest.raises(utils.UserError, match="holds waveform: --check looks at spectrograms only"):
+    with pytest.raises(utils.UserError, match="holds waveforms, not spectrograms"):
         run_script(preprocessing, f"--dataset tones --data_dir {waveforms.parent} --check")
 
 
 def test_loud_samples_do_not_wrap(tmp_path):
     soundfile.write(tmp_path / "loud.wav", np.tile([1.0, -1.0, 1.5, -1.5], 8000), 22050, subtype="FLOAT")
-    array = features.build({"features": "waveform", "sample_rate": 22050})(tmp_path / "loud.wav")
+    array = extractors.build(Waveform())(tmp_path / "loud.wav")
     assert (array.min(), array.max()) == (-32768, 32767)
     assert (array[0, ::2] == 32767).all()
 
@@ -119,13 +123,13 @@ def test_scratch_and_predict_without_an_experiment(waveforms, music, tmp_path, r
     assert result["crop_seconds"] == pytest.approx(59049 / 22050)
     clip = next((music / "low").glob("*.wav"))
     assert "%" in run_script(predict, f"--exp_path {file.parents[1]} {clip}")
-    with pytest.raises(utils.UserError, match="resnet18 takes logmel input"):
+    with pytest.raises(utils.UserError, match="resnet18 takes spectrograms, this dataset holds waveforms"):
         run_script(transfer, command.replace("samplecnn", "resnet18"))
-    with pytest.raises(utils.UserError, match="resnet50 takes logmel input"):
-        run_script(train_simsiam, common)
+    with pytest.raises(utils.UserError, match="resnet50 takes spectrograms, this dataset holds waveforms"):
+        run_script(train_simsiam, f"{common} --backbone resnet50")
 
 
 def test_samplecnn_wants_waveforms(tiny_folder, tmp_path, run_script):
     common = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --device cpu"
-    with pytest.raises(utils.UserError, match=r"samplecnn takes waveform.*--features waveform"):
+    with pytest.raises(utils.UserError, match=r"samplecnn takes waveforms.*--features waveform"):
         run_script(transfer, f"{common} --protocol scratch --backbone samplecnn")

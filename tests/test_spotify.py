@@ -27,9 +27,13 @@ def metadata(tmp_path):
 
 
 def test_tracks_under_several_of_the_genres_are_left_out(metadata, tmp_path):
-    tracks, several = spotify.find_tracks(tmp_path, metadata)
-    assert several == 2
-    assert len(tracks) == 22
+    found = spotify.find(tmp_path, metadata)
+    tracks = found.tracks
+    assert found.left_out == [
+        ("a0", tmp_path / "a0.mp3", "stands under several of the genres: acoustic, blues"),
+        ("b0", tmp_path / "b0.mp3", "stands under several of the genres: blues, disco"),
+    ]
+    assert (len(tracks), found.frames) == (22, {})
     assert not {"a0", "b0"} & {track.track_id for track in tracks}
     track = next(track for track in tracks if track.track_id == "d3")
     assert (track.source, track.path, track.genre_top) == (tmp_path / "d3.mp3", "disco/d3.npy", "disco")
@@ -39,19 +43,19 @@ def test_tracks_under_several_of_the_genres_are_left_out(metadata, tmp_path):
 
 def test_only_the_chosen_genres_count(metadata, tmp_path):
     """Among the first two of the alphabet b0 stands once; a0 under both."""
-    tracks, several = spotify.find_tracks(tmp_path, metadata, num_genres=2)
-    assert {track.genre_top for track in tracks} == {"acoustic", "blues"}
-    assert (several, len(tracks)) == (1, 11)
-    tracks, several = spotify.find_tracks(tmp_path, metadata, genres=["disco", "acoustic"])
-    assert (several, len(tracks)) == (0, 13)  # b0 is disco, where blues is not asked for
-    assert {"a0", "b0"} < {track.track_id for track in tracks}
+    found = spotify.find(tmp_path, metadata, num_genres=2)
+    assert {track.genre_top for track in found.tracks} == {"acoustic", "blues"}
+    assert (len(found.left_out), len(found.tracks)) == (1, 11)
+    found = spotify.find(tmp_path, metadata, genres=["disco", "acoustic"])
+    assert (len(found.left_out), len(found.tracks)) == (0, 13)  # b0 is disco, where blues is not asked for
+    assert {"a0", "b0"} < {track.track_id for track in found.tracks}
 
 
 def test_splits_do_not_depend_on_the_order_of_the_file(metadata, tmp_path):
-    tracks, _ = spotify.find_tracks(tmp_path, metadata)
+    found = spotify.find(tmp_path, metadata)
     header, *lines = metadata.read_text().splitlines()
     metadata.write_text("\n".join([header, *reversed(lines)]) + "\n")
-    assert spotify.find_tracks(tmp_path, metadata)[0] == tracks
+    assert spotify.find(tmp_path, metadata) == found
 
 
 def test_bad_input_gets_one_sentence(metadata, tmp_path):
@@ -65,7 +69,7 @@ def test_bad_input_gets_one_sentence(metadata, tmp_path):
         ({"num_genres": 5}, "must be between 2 and the 4"),
     ):
         with pytest.raises(utils.UserError, match=message):
-            spotify.find_tracks(**{"source": tmp_path, "metadata": metadata, **options})
+            spotify.find(**{"source": tmp_path, "metadata": metadata, **options})
 
 
 def test_missing_audio_is_named_and_counted(metadata, tmp_path, capsys):
@@ -79,12 +83,14 @@ def test_missing_audio_is_named_and_counted(metadata, tmp_path, capsys):
         "--n_mels 32 --workers 1".split()
     ))  # fmt: skip
     said = capsys.readouterr().out
-    assert "11 tracks; 1 more are left out" in said
-    assert "5 could not be converted" in said
+    assert "6 tracks of 2 genres" in said
     folder = Path(said.splitlines()[-1])
-    failures = list(csv.DictReader((folder / "failed.csv").open()))
-    assert {row["track_id"] for row in failures} == {"a4", "a5", "b0", "b4", "b5"}
-    assert {row["reason"] for row in failures} == {"no such file"}
+    assert f"6 are left out, named in {folder / 'failed.csv'}" in said
+    assert "a0: stands under several of the genres: acoustic, blues" in said
+    failures = {row["track_id"]: row["reason"] for row in csv.DictReader((folder / "failed.csv").open())}
+    several = failures.pop("a0")
+    assert several == "stands under several of the genres: acoustic, blues"
+    assert failures == dict.fromkeys(("a4", "a5", "b0", "b4", "b5"), "no such file")
     assert {row["track_id"] for row in csv.DictReader((folder / "tracks.csv").open())} == {
         "a1", "a2", "a3", "b1", "b2", "b3",
     }  # fmt: skip

@@ -1,0 +1,130 @@
+"""Crops of spectrograms, held in memory or read from disk, and the vectors of embeddings."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_folder
+
+import utils
+from data import crops as crops_of
+from data.folder import open_folder
+from data.settings import Embedding
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_folder):
+    return open_folder(tiny_folder, "tiny")
+
+
+def test_crops_are_the_stored_frames_in_decibels(folder):
+    rows = folder.split("training")
+    crops = crops_of.load(folder, rows, CPU)
+    tracks, starts = torch.tensor([3, 0, 23]), torch.tensor([5, 0, 20])
+    x = crops.crop(tracks, starts, 16)
+    assert x.shape == (3, 1, 32, 16)
+    for one, track, start in zip(x, tracks.tolist(), starts.tolist(), strict=True):
+        stored = np.load(folder.path / rows["path"][track])
+        np.testing.assert_allclose(one[0], -80 + stored[:, start : start + 16] * (80 / 255), rtol=1e-5)
+
+
+def test_disk_and_memory_give_the_same_batches(tmp_path):
+    for dtype in ("uint8", "float16", "float32"):
+        folder = open_folder(write_folder(tmp_path, dtype, dtype), dtype)
+        both = [crops_of.load(folder, folder.split("training"), CPU, in_memory=choice) for choice in (True, False)]
+        torch.manual_seed(0)
+        order = torch.randperm(24).view(6, 4)
+        requests = [((tracks, both[0].random_starts(tracks, 100)), (tracks, tracks)) for tracks in order]
+        batches = [list(crops.batches(requests, 100)) for crops in both]
+        assert len(batches[1]) == 6
+        for here, there in zip(*batches, strict=True):
+            for x, y in zip(here, there, strict=True):
+                torch.testing.assert_close(x, y)
+
+
+def test_what_is_stored_as_float32_is_not_changed_by_reading(tmp_path):
+    folder = open_folder(write_folder(tmp_path, "tiny", "float32"), "tiny")
+    crops = crops_of.load(folder, folder.split("test"), CPU)
+    assert crops.frames.dtype == torch.float32
+    pair = torch.tensor([0, 1]), torch.tensor([3, 4])
+    before = crops.crop(*pair, 20).clone()
+    crops.crop(*pair, 20).mul_(0)
+    assert torch.equal(crops.crop(*pair, 20), before)
+
+
+def test_memory_decides_where_crops_are_held(folder, monkeypatch):
+    rows = folder.split("training")
+    num_bytes = 32 * int(rows["frames"].sum())
+    for memory, kind in ((2 * num_bytes, crops_of.OnDisk), (3 * num_bytes, crops_of.InMemory)):
+        monkeypatch.setattr(crops_of, "_memory", lambda memory=memory: memory)
+        assert type(crops_of.load(folder, rows, CPU)) is kind
+
+
+def test_random_starts_reach_every_place_and_stay_inside(folder):
+    crops = crops_of.load(folder, folder.split("training"), CPU)
+    starts = crops.random_starts(torch.zeros(5000, dtype=torch.int64), 50)
+    assert starts.min() == 0
+    assert starts.max() == crops.lengths[0] - 50
+
+
+def test_short_tracks_are_repeated(folder):
+    crops = crops_of.load(folder, folder.split("test"), CPU)
+    length = int(crops.lengths[0])
+    x = crops.crop(torch.tensor([0]), torch.tensor([0]), 2 * length)
+    torch.testing.assert_close(x[..., :length], x[..., length:])
+
+
+def test_even_crops_run_from_begin_to_end(folder):
+    crops = crops_of.load(folder, folder.split("test"), CPU)
+    x = torch.cat(list(crops.every_crop(20, 3, batch_size=4)))
+    assert len(x) == 3 * len(crops)
+    length = int(crops.lengths[0])
+    whole = crops.crop(torch.tensor([0]), torch.tensor([0]), length)[0]
+    torch.testing.assert_close(x[0], whole[..., :20])
+    torch.testing.assert_close(x[2], whole[..., -20:])
+    torch.testing.assert_close(crops_of.cut_evenly(whole[0], 20, 3), x[:3])
+
+
+def test_one_crop_is_the_central_one():
+    assert crops_of.even_starts(torch.tensor([100, 20, 5]), 20, 1).tolist() == [[40], [0], [0]]
+    assert crops_of.even_starts(torch.tensor([100]), 20, 3).tolist() == [[0, 40, 80]]
+
+
+def test_normalisation_is_measured_on_what_it_is_given(folder):
+    crops = crops_of.load(folder, folder.split("training"), CPU)
+    normalise = crops_of.measure_normalisation(crops, num_frames=50)
+    x = normalise(torch.cat(list(crops.every_crop(50, 1, 24))))
+    assert abs(x.mean()) < 1e-3
+    assert abs(x.std() - 1) < 1e-3
+
+
+# ------------------------------------------------------------------ embeddings
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Three tracks of 4 layers × 5 dimensions."""
+    array = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    rows = [(f"t{number}", f"t{number}.npy", "Rock", "training", 5) for number in range(3)]
+    utils.write_csv(tmp_path / "own_npy" / "tracks.csv", ["track_id", "path", "genre_top", "split", "frames"], rows)
+    utils.write_json(tmp_path / "own_npy" / "spectrogram.json", Embedding("own", 4, 5).to_json())
+    for row, one in zip(rows, array, strict=True):
+        np.save(tmp_path / "own_npy" / row[1], one)
+    return open_folder(tmp_path, "own", kinds=("embedding",)), array
+
+
+def test_vectors_are_those_of_the_rows(vectors):
+    folder, array = vectors
+    held = crops_of.Vectors(folder, folder.tracks[1:], CPU)
+    assert len(held) == 2
+    assert held.array.dtype == torch.float32
+    np.testing.assert_array_equal(held.array, array[1:])
+
+
+def test_vectors_that_do_not_fit_are_refused(vectors):
+    folder, _ = vectors
+    for wrong in (np.ones((4, 6), np.float32), np.ones((4, 5)), np.ones(20, np.float32)):
+        np.save(folder.path / "t1.npy", wrong)
+        with pytest.raises(utils.UserError, match=r"t1\.npy has shape .*say \(4, 5\) of float32"):
+            crops_of.Vectors(folder, folder.tracks, CPU)

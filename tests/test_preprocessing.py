@@ -1,0 +1,143 @@
+"""preprocessing.py beyond what tests/test_commands.py runs: flags, folders, workers, and what is never touched."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import preprocessing
+import utils
+from data import logmel
+from data.collection import Collection, Extractor, Track
+from data.settings import Embedding, Spectrogram, Waveform, read_settings
+
+
+@pytest.fixture
+def music(tmp_path):
+    """Ten clips of 6 s in two genre folders."""
+    chance = np.random.default_rng(0)
+    for number in range(10):
+        path = tmp_path / "music" / ("folk", "rock")[number % 2] / f"clip{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = np.sin(np.arange(6 * 22050) * (0.02 + 0.01 * number)) * 0.3
+        soundfile.write(path, tone + chance.normal(0, 0.01, tone.shape), 22050)
+    return tmp_path / "music"
+
+
+def flags(command):
+    return preprocessing.get_args_parser().parse_args(command.split())
+
+
+def state_of(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_flags_become_settings():
+    assert preprocessing.build_extractor(flags("")).settings == logmel.default_settings()
+    command = "--sr 16000 --n_fft 512 --hop_length 256 --n_mels 20 --f_min 50 --mel_scale htk --dtype uint8"
+    assert preprocessing.build_extractor(flags(command)).settings == Spectrogram(
+        sample_rate=16000, n_fft=512, hop_length=256, n_mels=20, f_min=50.0, f_max=8000.0, mel_scale="htk",
+        reference="clip maximum", dtype="uint8",
+    )  # fmt: skip
+    assert preprocessing.build_extractor(flags("--f_max 5000")).settings.f_max == 5000
+    waveform = preprocessing.build_extractor(flags("--features waveform --sr 16000 --min_seconds 2"))
+    assert (waveform.settings, waveform.min_seconds) == (Waveform(sample_rate=16000), 2)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_make_what_one_makes(music, tmp_path, run_script, workers):
+    command = f"--dataset own --source {music} --data_dir {tmp_path}/{workers} --n_mels 20 --workers {workers}"
+    folder = Path(run_script(preprocessing, command))
+    rows = list(csv.DictReader((folder / "tracks.csv").open()))
+    assert len(rows) == 10
+    settings = read_settings(folder / "spectrogram.json")
+    for row in rows:
+        waveform = logmel.read_audio(music / row["genre_top"] / f"{row['track_id']}.wav", 22050)
+        expected = logmel.encode(logmel.log_mel(waveform, settings), settings)
+        np.testing.assert_array_equal(np.load(folder / row["path"]), expected)
+
+
+def test_what_is_made_is_kept_unless_it_is_no_such_array(music, tmp_path, run_script):
+    command = f"--dataset own --source {music} --data_dir {tmp_path}/data --n_mels 20 --workers 1"
+    folder = Path(run_script(preprocessing, command))
+    made = sorted(folder.glob("*/*.npy"))
+    whole = [np.load(path) for path in made]
+    made[0].unlink()
+    made[1].write_bytes(made[1].read_bytes()[:500])
+    np.save(made[2], whole[2].astype(np.float32))
+    np.save(made[3], whole[3][:19])
+    before = state_of(folder)
+    run_script(preprocessing, command)
+    after = state_of(folder)
+    assert [path for path in made if before.get(path) != after[path]] == made[:4]
+    for path, array in zip(made, whole, strict=True):
+        np.testing.assert_array_equal(np.load(path), array)
+
+
+def test_overwrite_never_throws_the_source_away(music, tmp_path, run_script):
+    """Where the folder to make is the audio's own, or around it."""
+    inside = tmp_path / "own_npy" / "music"
+    shutil.copytree(music, inside)
+    before = state_of(inside)
+    utils.write_json(tmp_path / "own_npy" / "spectrogram.json", Spectrogram(n_mels=3).to_json())
+    for source in (inside, tmp_path / "own_npy", f"{tmp_path}/music/../own_npy"):
+        with pytest.raises(utils.UserError, match="would be mixed up with --source"):
+            run_script(preprocessing, f"--dataset own --source {source} --data_dir {tmp_path} --overwrite")
+    assert state_of(inside) == before
+    folder = run_script(preprocessing, f"--dataset beside --source {music} --data_dir {tmp_path}/music --workers 1")
+    assert Path(folder) == music / "beside_npy"  # beside the audio is as good as elsewhere
+
+
+class Counting(Extractor):
+    """A vector of ones; one track of four cannot be used."""
+
+    stays_here = True
+
+    def __init__(self):
+        super().__init__(Embedding(num_layers=2, num_features=3))
+
+    def __call__(self, source):
+        if source.endswith("3"):
+            raise logmel.AudioError("is a three")
+        return np.ones((2, 3), np.float32)
+
+
+def test_any_collection_and_extractor_make_a_folder(tmp_path, run_script, monkeypatch, capsys):
+    tracks = [Track(f"t{n}", f"t{n}", f"a/{n}.npy", "rock", ("training", "test", "other")[n % 3]) for n in range(10)]
+    found = Collection(tracks, left_out=[("x", "x.mp3", "is an x")])
+    monkeypatch.setattr(preprocessing, "open_source", lambda args: ("own", found, Counting()))
+    preprocessing.main(flags(f"--data_dir {tmp_path} --workers 4"))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "9 tracks of 1 genres: 3 training, 0 validation, 3 test, 3 excluded"
+    assert said[1] == f"2 are left out, named in {tmp_path}/own_npy/failed.csv:"
+    assert said[2:4] == ["  t3: is a three", "  x: is an x"]
+    rows = list(csv.reader((tmp_path / "own_npy" / "tracks.csv").open()))
+    assert [row[0] for row in rows[1:]] == [f"t{n}" for n in range(10) if n != 3]  # in the collection's order
+    assert rows[1] == ["t0", "a/0.npy", "rock", "training", "3"]
+    failed = list(csv.reader((tmp_path / "own_npy" / "failed.csv").open()))
+    assert failed == [["track_id", "path", "reason"], ["t3", "t3", "is a three"], ["x", "x.mp3", "is an x"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("", "say what to convert"),
+        ("--dataset own", "say what to convert"),
+        ("--size small --dataset own", "give either --size"),
+        ("--dataset ../own --source .", "--dataset ../own is a name, not a path"),
+        ("--check", "say what to check"),
+        ("--check --size small --dataset own", "say what to check"),
+        ("--dataset own --source . --genres a,b", "--genres and --num_genres go with --metadata"),
+        ("--dataset own --source nowhere", "--source nowhere is not a folder"),
+    ],
+)
+def test_bad_input_gets_one_sentence(command, message, tmp_path, monkeypatch, run_script):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(utils.UserError) as error:
+        run_script(preprocessing, command)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
