@@ -33,7 +33,7 @@ from training.given import (
     resolve,
     result_of,
     save_features,
-)  # fmt: skip
+)
 from training.networks import state_of
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
 from training.task import Task

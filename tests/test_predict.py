@@ -26,20 +26,20 @@ CASES = {
     "linear": "spectrograms --protocol linear",
     "mlp": "spectrograms --protocol mlp --hidden 16",
     "finetune": "spectrograms --protocol finetune --lr 0.01",
-    "scratch": "spectrograms --protocol scratch",
+    "scratch": "spectrograms --protocol scratch --num_epochs 15 --lr 0.01",
     "stats": "spectrograms --protocol linear --baseline stats",
     "random": "spectrograms --protocol mlp --hidden 16 --baseline random",
     "projector": "spectrograms --protocol linear --layer projector",
     "projector finetune": "spectrograms --protocol finetune --layer projector --lr 0.01",
     "other crops": "spectrograms --protocol linear --num_crops 3 --crop_seconds 1.5",
     "longer than a track": "spectrograms --protocol linear --crop_seconds 4",
-    "alone scratch": "alone spectrograms --protocol scratch --backbone conv8",
+    "alone scratch": "alone spectrograms --protocol scratch --backbone conv8 --num_epochs 15 --lr 0.01",
     "alone stats": "alone spectrograms --protocol linear --baseline stats",
     "alone random": "alone spectrograms --protocol linear --baseline random --backbone conv8",
     "waveforms linear": "waveforms --protocol linear",
     "waveforms finetune": "waveforms --protocol finetune --lr 0.01",
     "waveforms stats": "waveforms --protocol linear --baseline stats",
-    "waveforms alone scratch": "alone waveforms --protocol scratch",
+    "waveforms alone scratch": "alone waveforms --protocol scratch --num_epochs 12 --lr 0.01 --num_crops 2",
     "vectors linear": "vectors --protocol linear",
     "vectors mlp": "vectors --protocol mlp --hidden 8 --layer 2",
     "one layer": "flat --protocol linear",
@@ -137,7 +137,7 @@ def check_answers(answers, rows):
     assert len(answers) == len(rows) == 3
     for answer, row in zip(answers, rows, strict=True):
         assert set(answer["genres"]) == set(GENRES)
-        assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-3)
+        assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
         assert next(iter(answer["genres"])) == row["prediction"]  # the likeliest first
 
 
@@ -175,7 +175,7 @@ def test_answers_are_not_all_the_same(home):
     said = {case: np.array([[float(row[genre]) for genre in GENRES] for row in rows_of(folder)])
             for case, folder in home.transfers.items()}  # fmt: skip
     for case, probabilities in said.items():
-        assert np.ptp(probabilities, axis=0).max() > 0.01, case
+        assert np.ptp(probabilities, axis=0).max() > 1e-3, case  # ten times what may differ
     assert sum(probabilities.max() > 0.5 for probabilities in said.values()) > len(CASES) / 2
 
 
@@ -185,15 +185,15 @@ def test_adopted_vectors_are_taken_in_the_forms_they_came_in(home, ask, tmp_path
     vector = np.load(array_of(home, folder, row))[0].astype(np.float64)
     np.save(tmp_path / "mine.npy", vector)
     (answer,) = ask(folder, [tmp_path / "mine.npy"])
-    assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-3)
+    assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
 
 
 def test_crops_can_be_counted_anew(home, ask):
     folder = home.transfers["linear"]
     row = rows_of(folder)[0]
     five, one = (ask(folder, [audio_of(home, row)], f"--num_crops {n}")[0]["genres"] for n in (5, 1))
-    assert five == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-3)
-    assert five != pytest.approx(one, abs=1e-5)
+    assert five == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
+    assert five != pytest.approx(one, abs=1e-4)
 
 
 # ------------------------------------------------------------------ which classifier speaks
@@ -213,7 +213,7 @@ def test_the_best_on_validation_speaks_unless_another_is_named(home, tmp_path, c
         call(predict, f"--exp_path 123456 --exp_dir {tmp_path} --json --device cpu {more} {audio_of(home, row)}")
         (answer,) = json.loads(capsys.readouterr().out)
         theirs = rows_of(experiment / speaks)[0]
-        assert answer["genres"] == pytest.approx({genre: float(theirs[genre]) for genre in GENRES}, abs=1e-3)
+        assert answer["genres"] == pytest.approx({genre: float(theirs[genre]) for genre in GENRES}, abs=1e-4)
 
 
 def test_older_results_without_a_validation_accuracy_do_not_stop_it(home, tmp_path):
@@ -302,7 +302,7 @@ def test_a_truth_without_its_columns_is_refused(home, tmp_path):
 
 
 def test_an_experiment_without_a_classifier_says_so(pretrained_once):
-    with pytest.raises(utils.UserError, match="no classifier yet: run transfer.py"):
+    with pytest.raises(utils.UserError, match=r"no classifier yet: run transfer\.py"):
         call(predict, f"--exp_path {pretrained_once.experiment} song.mp3")
 
 
@@ -311,5 +311,5 @@ def test_a_network_that_lost_its_weights_is_refused(home, tmp_path):
     experiment = Path(shutil.copytree(folder.parent, tmp_path / "123456"))
     (experiment / "pre.pth").unlink()
     song = audio_of(home, rows_of(folder)[0])
-    with pytest.raises(utils.UserError, match="pre.pth does not exist"):
+    with pytest.raises(utils.UserError, match=r"pre\.pth does not exist"):
         call(predict, f"--exp_path {experiment} --transfer {folder.name} {song}")
