@@ -268,8 +268,8 @@ def test_collapse_is_called_by_its_name(pretrained_once, tmp_path, monkeypatch, 
     if sabotaged:
         monkeypatch.setattr(SimSiam, "forward", without_stop_gradient)
     where = f"--data_dir {pretrained_once.data_dir} --exp_dir {tmp_path}/exp --device cpu"
-    network = "--dataset tiny --backbone resnet18 --dim 64 --pred_dim 16 --batch_size 12"
-    call(train_simsiam, f"{where} {network} --num_epochs 9 --optim SGD --lr 2 --knn_every 0")
+    network = "--dataset tiny --backbone conv8 --dim 64 --pred_dim 16 --batch_size 24"
+    call(train_simsiam, f"{where} {network} --num_epochs 10 --optim SGD --lr 2 --knn_every 0")
     assert ("WARNING: the representation is collapsing" in capsys.readouterr().out) == sabotaged
 
 
