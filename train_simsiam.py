@@ -21,7 +21,7 @@ import augment
 import models
 import utils
 from data import crops
-from data.folder import labels_of, open_folder
+from data.folder import check_settings, labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from training.experiment import Experiment
@@ -121,13 +121,15 @@ def main(args):
     resumed = open_resumed(args) if args.resume else None
     flags = resumed_flags(resumed, args) if resumed else resolve(args)
     folder = open_folder(flags.data_dir, flags.dataset)
+    if resumed:
+        check_settings(folder, resumed.settings)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
-    normalise = crops.measure_normalisation(train)
+    normalise = resumed.normalisation if resumed else crops.measure_normalisation(train)
     views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train
@@ -209,6 +211,8 @@ def build_knn(folder, train, normalise, num_frames, flags, device):
     """The monitor, on validation tracks of the genres that are trained on. Raises :class:`utils.UserError`."""
     genres = sorted(set(train.rows["genre_top"]))
     known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
+    if known.empty:
+        raise utils.UserError("no validation track has a genre that is trained on: --knn_every 0 does without them")
     validation = crops.load(folder, known, device)
     labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
     cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
@@ -222,6 +226,7 @@ def resolve(args):
     """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
+    utils.check_counts(args, "num_epochs")
     method = models.METHODS[args.method]
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
@@ -240,8 +245,8 @@ def resolve(args):
 def resolve_input(flags, folder, device):
     """What depends on the arrays: the crop, the views, the precision. Raises :class:`utils.UserError`."""
     settings = folder.settings
-    backbones.check_input(flags.backbone, settings.kind)
     seconds = flags.crop_seconds or settings.default_crop_seconds()
+    backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
     aug = augment.choose(flags.aug, settings)

@@ -7,6 +7,7 @@ import torchvision
 from torch import nn
 
 import utils
+from models import samplecnn
 from models.samplecnn import SampleCNN
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -87,11 +88,13 @@ def uses_bf16(asked, device, name, smallest_side):
     return bool(asked) and name in RESNETS and smallest_side > 32
 
 
-def check_input(name, kind):
-    """Raises :class:`utils.UserError` when backbone ``name`` does not understand arrays of this kind."""
+def check_input(name, kind, num_frames=None):
+    """Raises :class:`utils.UserError` when backbone ``name`` does not understand arrays of this kind and length."""
     if (name in WAVEFORM) != (kind == "waveform"):
         wanted, features = ("waveform", "waveform") if name in WAVEFORM else ("spectrogram", "logmel")
         raise utils.UserError(
             f"--backbone {name} takes {wanted}s, this dataset holds {kind}s: choose another backbone, or run "
             f"preprocessing.py --features {features}"
         )
+    if name in WAVEFORM and num_frames:
+        samplecnn.check_length(num_frames)
