@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 import utils
-from data import extractors, logmel
+from data import extractors, logmel, vectors
 from data.crops import cut_evenly
 from evaluation import results
 from training.experiment import Experiment
@@ -44,6 +44,8 @@ def get_args_parser():
 
 def main(args):
     device = utils.pick_device(args.device)
+    if args.num_crops is not None:
+        utils.check_counts(args, "num_crops")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
@@ -75,7 +77,7 @@ def choose_transfer(experiment, name):
         raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment.name}")
     if name and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy)
+    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
 
 
 def read_truth(path):
@@ -100,13 +102,18 @@ def listener(settings, files):
 
 
 def read_array(path, settings):
-    """An array as preprocessing.py stores it. Raises :class:`data.logmel.AudioError`."""
-    try:
-        array = utils.load_array(path)
-    except (OSError, ValueError, EOFError):
-        raise logmel.AudioError("not an array that can be read") from None
+    """An array as preprocessing.py stores it, or of embeddings as it adopts them. Raises AudioError."""
+    if settings.kind == "embedding":
+        array = np.atleast_2d(vectors.read_vectors(path)).astype(settings.dtype)
+    else:
+        try:
+            array = utils.load_array(path)
+        except (OSError, ValueError, EOFError):
+            raise logmel.AudioError("not an array that can be read") from None
     if array.dtype != np.dtype(settings.dtype) or not settings.frames_of(array.shape):
         raise logmel.AudioError(f"an array of {array.dtype} of shape {array.shape}, not as the classifier knows them")
+    if not np.isfinite(array).all():
+        raise logmel.AudioError("holds values that are not finite numbers")
     return array
 
 

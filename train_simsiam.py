@@ -21,7 +21,7 @@ import augment
 import models
 import utils
 from data import crops
-from data.folder import labels_of, open_folder
+from data.folder import check_settings, labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from models.readout import POOLS
@@ -39,7 +39,7 @@ DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
     "dim": (int, "dimension of the projections"),
-    "proj_dim": (int, "width of the projector's hidden layers; 0: as wide as the features, as in SimSiam's paper"),
+    "proj_dim": (int, "width of the projector's hidden layer; 0: two, as wide as the features, as in SimSiam's paper"),
     "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
     "cov": (float, "weight of VICReg's covariance term on the projections; 0: the paper's loss"),
     "identity_start": (bool, "the predictor starts as the identity; --no-identity_start: at random, as in the paper"),
@@ -146,13 +146,19 @@ def main(args):
     resumed = open_resumed(args) if args.resume else None
     flags = resumed_flags(resumed, args) if resumed else resolve(args)
     folder = open_folder(flags.data_dir, flags.dataset)
+    if resumed:
+        check_settings(folder, resumed.settings)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
+<<<<<<< HEAD
     normalise = crops.measure_normalisation(train, per_band=flags.normalise == "band")
+=======
+    normalise = resumed.normalisation if resumed else crops.measure_normalisation(train)
+>>>>>>> main
     views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train
@@ -246,6 +252,8 @@ def build_monitor(folder, train, normalise, num_frames, flags, device):
     """The monitor, on validation tracks of the genres that are trained on. Raises :class:`utils.UserError`."""
     genres = sorted(set(train.rows["genre_top"]))
     known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
+    if known.empty:
+        raise utils.UserError("no validation track has a genre that is trained on: --knn_every 0 does without them")
     validation = crops.load(folder, known, device)
     labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
     cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
@@ -259,6 +267,7 @@ def resolve(args):
     """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
+    utils.check_counts(args, "num_epochs")
     method = models.METHODS[args.method]
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
@@ -278,8 +287,8 @@ def resolve(args):
 def resolve_input(flags, folder, device):
     """What depends on the arrays: the crop, the views, the precision. Raises :class:`utils.UserError`."""
     settings = folder.settings
-    backbones.check_input(flags.backbone, settings.kind)
     seconds = flags.crop_seconds or settings.default_crop_seconds()
+    backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
     aug = augment.choose(flags.aug, settings)

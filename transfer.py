@@ -23,10 +23,24 @@ import utils
 from evaluation import plots, report, results
 from models import backbones, heads
 from models.classifier import Classifier
+<<<<<<< HEAD
 from models.readout import POOLS
 from models.rulers import RULERS
 from training.given import LINEAR, Run, learn_curve, open_given, prepare, resolve, result_of, save_features
 from training.label_curve import parse_sizes
+=======
+from training.given import (
+    LINEAR,
+    Run,
+    curve_sizes,
+    learn_curve,
+    open_given,
+    prepare,
+    resolve,
+    result_of,
+    save_features,
+)
+>>>>>>> main
 from training.networks import state_of
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
 from training.task import Task
@@ -142,10 +156,9 @@ def main(args):
     flags = resolve(args, experiment, folder, device)
     task = Task(folder, device, flags.train_split, flags.test_split)
     given = prepare(task, experiment, flags)
-    if flags.train_sizes:
-        parse_sizes(flags.train_sizes, len(task.genres), len(task.train))  # refuses before anything is computed
+    sizes = curve_sizes(given)
 
-    curve = learn_curve(given) if flags.train_sizes else []
+    curve = learn_curve(given, sizes) if sizes else []
     runs = [PROTOCOLS[flags.protocol](given, flags.seed + number) for number in range(flags.num_seeds)]
 
     experiment = given.experiment.made(flags.exp_dir)
@@ -190,7 +203,7 @@ def mlp(given, seed):
 def head_on_frozen(given, seed, options):
     """A head on features that are computed once."""
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
-    features = given.frozen(backbone, seed)
+    features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
     train, validation, test = (features.of(*part) for part in (
         (task.train, labelled), (task.validation,), (task.test,)
     ))  # fmt: skip
@@ -198,7 +211,7 @@ def head_on_frozen(given, seed, options):
         options = {**options, "num_layers": test.shape[2]}
     head, log, chosen = fit_head(
         train, task.labels[0][labelled], validation, task.labels[1],
-        len(task.genres), options, given.recipe(seed, len(labelled)),
+        len(task.genres), options, recipe,
     )  # fmt: skip
     seen = test.mean(1) if test.ndim == 3 else apply(head[:2], test)[:, 0]  # of several layers, their learned mixture
     return Run(Classifier(backbone, head), apply(head, test), seen, log, chosen, len(labelled), options)

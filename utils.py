@@ -40,6 +40,9 @@ class Flags:
     def __setattr__(self, name, value):
         raise AttributeError(f"{name} is resolved: flags do not change")
 
+    def __delattr__(self, name):
+        raise AttributeError(f"{name} is resolved: flags do not change")
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of the description and shows every default that is worth showing."""
@@ -118,6 +121,13 @@ def progress(iterable=None, **options):
     every = 0.1 if sys.stderr.isatty() else 30
     delay = 0 if sys.stderr.isatty() else every
     return tqdm(iterable, mininterval=every, maxinterval=max(10, every), delay=delay, leave=False, **options)
+
+
+def check_counts(args, *names):
+    """Raises :class:`UserError` where a flag that counts something counts nothing."""
+    for name in names:
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
 
 
 def check_name(flag, name):

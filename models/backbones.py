@@ -11,7 +11,11 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import utils
+<<<<<<< HEAD
 from models.readout import num_features, read_out
+=======
+from models import samplecnn
+>>>>>>> main
 from models.samplecnn import SampleCNN
 
 RESNETS = {
@@ -72,7 +76,7 @@ class FrameEncoder(Backbone):
     """Each frame for itself, its neighbours at a glance: what it sounds like, not how it goes on.
 
     Patches of 16 bands × 3 frames, one in every 8 bands; what they answer along the frequencies is flattened into
-    channels, so that nothing is averaged over pitch, and two layers of 512 turn it into the features of the frame.
+    channels, so that nothing is averaged over pitch, and two layers of ``width`` turn it into the features of the frame.
     A relative of BYOL-A's encoder (Niizumi et al. 2023), which flattens frequency in the same way, at a tenth of the
     cost. Any number of frames, a whole track too. Without strides in time, its maps have as many frames as its input.
     """
@@ -86,11 +90,13 @@ class FrameEncoder(Backbone):
         )  # fmt: skip
         bands = num_mels // (height // 2) + 1
         self.stage2 = pointwise(patches * bands, width)
-        self._describe((patches * bands, width), (1, 1), "mean_std_max")
+        self.stage3 = pointwise(width, width)
+        self._describe((patches * bands, width, width), (1, 1, 1), "mean_std_max")
 
     def maps(self, x):
-        first = self.stage1(x).flatten(1, 2)[:, :, None]  # (B, patches · bands, 1, T)
-        return [first, self.stage2(first)]
+        x1 = self.stage1(x).flatten(1, 2)[:, :, None]  # (B, patches · bands, 1, T)
+        x2 = self.stage2(x1)
+        return [x1, x2, self.stage3(x2)]
 
 
 def pointwise(before, after):
@@ -141,21 +147,24 @@ def default_for(kind):
 
 
 def uses_bf16(asked, device, name, smallest_side):
-    """What ``--bf16`` comes to: on a GPU yes unless refused, on a CPU for ResNets whose views have sides above 32.
+    """What ``--bf16`` comes to: on a GPU yes unless refused, on a CPU for ``frames``, and for ResNets whose
+    views have sides above 32.
 
     There oneDNN (of torch 2.11) computes strided convolutions wrongly, gradients above all, once a map has shrunk to
     one or two columns, as it always does in conv8.
     """
     if device.type == "cuda":
         return asked is not False
-    return bool(asked) and name in RESNETS and smallest_side > 32
+    return bool(asked) and (name == "frames" or (name in RESNETS and smallest_side > 32))
 
 
-def check_input(name, kind):
-    """Raises :class:`utils.UserError` when backbone ``name`` does not understand arrays of this kind."""
+def check_input(name, kind, num_frames=None):
+    """Raises :class:`utils.UserError` when backbone ``name`` does not understand arrays of this kind and length."""
     if (name in WAVEFORM) != (kind == "waveform"):
         wanted, features = ("waveform", "waveform") if name in WAVEFORM else ("spectrogram", "logmel")
         raise utils.UserError(
             f"--backbone {name} takes {wanted}s, this dataset holds {kind}s: choose another backbone, or run "
             f"preprocessing.py --features {features}"
         )
+    if name in WAVEFORM and num_frames:
+        samplecnn.check_length(num_frames)

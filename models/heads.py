@@ -1,22 +1,23 @@
 """Small networks that sit on a backbone's features. Axes: B batch, N tracks, D dimension, C genres."""
 
+import itertools
+
 import torch
 from torch import nn
 
 
-def projector(num_features, dim, width=None):
+def projector(num_features, dim, width=0):
     """SimSiam's projection MLP: 3 layers, BatchNorm on each, none affine at the output.
 
     "The projection MLP (in f) has BN applied to each fully-connected layer, including its output fc. Its output
-    fc has no ReLU. This MLP has 3 layers." (Chen & He 2021, section 3). (B, num_features) → (B, dim). The hidden
-    layers are as wide as the features, or ``width``.
+    fc has no ReLU. This MLP has 3 layers." (Chen & He 2021, section 3). (B, num_features) → (B, dim). With a
+    ``width`` it has 2 layers, the hidden one of that width.
     """
-    width = width or num_features
-    return nn.Sequential(
-        nn.Linear(num_features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True),
-        nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True),
-        nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim, affine=False),
-    )  # fmt: skip
+    widths = [width] if width else [num_features, num_features]
+    layers = []
+    for before, after in itertools.pairwise([num_features, *widths]):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], dim, bias=False), nn.BatchNorm1d(dim, affine=False))
 
 
 def predictor(dim, pred_dim):

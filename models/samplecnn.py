@@ -33,9 +33,14 @@ class SampleCNN(nn.Module):
         self.top = nn.Sequential(block(channels[-2], channels[-1], kernel_size=1), nn.Dropout(0.5))
 
     def forward(self, x):
-        if x.shape[-1] < WINDOW:
-            raise utils.UserError(f"SampleCNN hears {WINDOW} samples, not {x.shape[-1]}: raise --crop_seconds")
+        check_length(x.shape[-1])
         return self.top(self.layers(self.stem(x.flatten(1, 2)))).mean(2)
+
+
+def check_length(num_samples):
+    """Raises :class:`utils.UserError` for waveforms that are too short."""
+    if num_samples < WINDOW:
+        raise utils.UserError(f"SampleCNN hears {WINDOW} samples, not {num_samples}: raise --crop_seconds")
 
 
 def block(before, after, **options):

@@ -11,8 +11,8 @@ from models.method import Method
 class SimSiam(Method):
     """Two views of a track predict each other; a stop-gradient keeps the solution from collapsing.
 
-    backbone: module with ``num_features``; dim: of the projections z; proj_dim: width of the projector's hidden
-    layers, 0 for the paper's, as wide as the features; pred_dim: of the predictor's bottleneck.
+    backbone: module with ``num_features``; dim: of the projections z; proj_dim: width of the projector's one hidden
+    layer, 0 for the paper's two, as wide as the features; pred_dim: of the predictor's bottleneck.
 
     Two things are not the paper's. On small collections z gathers in a few directions, and these keep it from that:
     cov: weight of VICReg's covariance term on z, 0 for the paper's loss; identity_start: the predictor is z + h(z),
@@ -21,9 +21,9 @@ class SimSiam(Method):
 
     before: ClassVar[dict] = {"proj_dim": 0, "cov": 0.0, "identity_start": False}
 
-    def __init__(self, backbone, dim=256, proj_dim=512, pred_dim=256, cov=0.02, identity_start=True):
+    def __init__(self, backbone, dim=512, proj_dim=512, pred_dim=256, cov=0.02, identity_start=True):
         super().__init__(backbone)
-        self.projector = heads.projector(backbone.num_features, dim, proj_dim or backbone.num_features)
+        self.projector = heads.projector(backbone.num_features, dim, proj_dim)
         self.predictor = heads.predictor(dim, pred_dim)
         if identity_start:
             self.predictor = heads.Residual(self.predictor)

@@ -2,13 +2,18 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
 import torch
+
+import train_simsiam
+from evaluation import plots, report
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
@@ -60,12 +65,67 @@ def write_folder(data_dir, name, dtype="uint8", counts=(8, 2, 2), **settings):
     return data_dir
 
 
+def call(script, command):
+    """Run a script's main in this process with a command line."""
+    script.main(script.get_args_parser().parse_args(str(command).split()))
+
+
 @pytest.fixture
 def run_script(capsys):
-    """Run a script's main in this process with a command line; returns its last line on stdout."""
+    """As :func:`call`; returns the last line on stdout."""
 
     def run(script, command):
-        script.main(script.get_args_parser().parse_args(str(command).split()))
+        capsys.readouterr()
+        call(script, command)
         return capsys.readouterr().out.strip().splitlines()[-1]
 
     return run
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Drawing takes longer than training on the tiny folder; most tests are about numbers."""
+    for module, names in ((plots, ("write", "write_all")), (report, ("write_report",))):
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *args, **options: None)
+
+
+class Pretrained(NamedTuple):
+    """A pre-trained experiment, and the folders that scripts need to find it and its data."""
+
+    data_dir: Path
+    exp_dir: Path
+    experiment: Path
+
+    @property
+    def where(self):
+        return f"--data_dir {self.data_dir} --exp_dir {self.exp_dir} --device cpu"
+
+    def transfer(self, more):
+        """A command line of transfer.py."""
+        return f"{self.where} --exp_path {self.experiment.name} --batch_size 8 {more}"
+
+    def copied(self, to):
+        for name in ("data", "exp"):
+            shutil.copytree(getattr(self, f"{name}_dir"), to / name)
+        return Pretrained(to / "data", to / "exp", to / "exp" / self.experiment.name)
+
+
+TINY = "--dataset tiny --backbone conv8 --dim 32 --pred_dim 8 --batch_size 8"
+
+
+@pytest.fixture(scope="session")
+def pretrained_once(tmp_path_factory):
+    """The tiny folder and an experiment of two epochs on it: to read, not to change."""
+    home = tmp_path_factory.mktemp("pretrained")
+    write_folder(home / "data", "tiny")
+    where = f"--data_dir {home}/data --exp_dir {home}/exp --device cpu"
+    call(train_simsiam, f"{where} {TINY} --num_epochs 2")
+    (experiment,) = (home / "exp").iterdir()
+    return Pretrained(home / "data", home / "exp", experiment)
+
+
+@pytest.fixture
+def pretrained(pretrained_once, tmp_path):
+    """A copy of it that a test may change."""
+    return pretrained_once.copied(tmp_path)

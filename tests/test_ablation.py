@@ -8,7 +8,7 @@ import pytest
 import ablation
 import augment
 import utils
-from data import audio
+from data import logmel
 
 
 def test_conditions_are_alone_whole_and_minus_one():
@@ -23,7 +23,7 @@ def test_conditions_are_alone_whole_and_minus_one():
             assert rest.count(",") == len(in_family) - 2
             assert f"{family}:{name}" not in rest.split(",")
     for aug in conditions.values():
-        augment.build(aug, audio.default_settings())
+        augment.build(aug, logmel.default_settings())
 
 
 def test_runs_are_kept_and_summarised(tiny_folder, tmp_path, run_script, monkeypatch):

@@ -1,4 +1,4 @@
-"""Genre heads and the linear probe, against scikit-learn."""
+"""The linear probe, against scikit-learn."""
 
 import pytest
 import torch
@@ -32,17 +32,3 @@ def test_linear_probe_equals_scikit_learn(num_genres):
     accuracy = (ours.argmax(1) == labels[validation]).float().mean().item()
     assert chosen["validation_accuracy"] == pytest.approx(accuracy)
     assert accuracy > 1.5 / num_genres
-
-
-def test_mlp_head_is_the_originals():
-    head = heads.genre_head(2048, 8, hidden=(1024, 512, 128))
-    widths = [module.out_features for module in head if isinstance(module, torch.nn.Linear)]
-    assert widths == [1024, 512, 128, 8]
-
-
-def test_standardise_measures_once():
-    standardise = heads.Standardise(4)
-    x = torch.randn(100, 4) * 7 + 3
-    standardise.measure(x)
-    torch.testing.assert_close(standardise(x).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(standardise(x).std(0), torch.ones(4))

@@ -2,18 +2,12 @@
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 import models
-import predict
-import train_simsiam
-import transfer
-import utils
 from models import backbones, losses
 from models.autoencoder import Decoder
 
@@ -159,56 +153,3 @@ def test_the_encoder_is_eight_convolutions_to_512_numbers(name):
     assert {module.dilation for module in convolutions} == {(2, 2) if "dilated" in name else (1, 1)}
     for mels, frames in ((48, 1876), (128, 215), (32, 64)):
         assert backbone(torch.randn(2, 1, mels, frames)).shape == (2, 512)
-
-
-# ------------------------------------------------------------------ the whole way
-
-
-@pytest.mark.parametrize("name", list(SMALL))
-def test_from_spectrograms_to_predictions(tiny_folder, tmp_path, run_script, capsys, name):
-    common = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --device cpu --batch_size 8 --crop_seconds 3"
-    train = f"{common} --dataset tiny --method {name} --backbone conv8 --num_epochs 2 {SMALL[name]}"
-    experiment = Path(run_script(train_simsiam, train))
-    tone = np.sin(np.arange(8 * 22050) * 0.05) * 0.3
-    soundfile.write(tmp_path / "clip.wav", tone, 22050)
-    projected = 512 if name == "autoencoder" else 16
-    for protocol, num_features in (("mlp", 512), ("finetune", 512), ("linear --layer projector", projected)):
-        more = f"--exp_path {experiment.name} --protocol {protocol} --num_epochs 1"
-        result = utils.read_json(run_script(transfer, f"{common} {more}"))
-        assert result["backbone"] == "conv8"
-        assert result["num_features"] == num_features
-        folder = max(experiment.glob("*/result.json"), key=lambda file: file.stat().st_mtime_ns).parent.name
-        answer = run_script(predict, f"--exp_path {experiment} --transfer {folder} {tmp_path}/clip.wav")
-        assert "%" in answer
-
-
-def test_resuming_byol_equals_an_uninterrupted_run(tiny_folder, tmp_path, run_script, monkeypatch):
-    """The target is state too."""
-    where = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --device cpu"
-    command = f"{where} --dataset tiny --method byol --backbone conv8 --num_epochs 3 --batch_size 8 {SMALL['byol']}"
-    whole = Path(run_script(train_simsiam, command))
-    real = train_simsiam.train_one_epoch
-
-    def killed_in_the_second_epoch(*args, **kwargs):
-        row = real(*args, **kwargs)
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-        return row
-
-    monkeypatch.setattr(train_simsiam, "train_one_epoch", killed_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        run_script(train_simsiam, command)
-    monkeypatch.undo()
-    (stopped,) = [path for path in (tmp_path / "exp").iterdir() if path != whole]
-    run_script(train_simsiam, f"--resume {stopped.name} {where}")
-    ours, theirs = (torch.load(path / "pre.pth", weights_only=True) for path in (stopped, whole))
-    assert any(name.startswith("target.") for name in ours)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def test_each_method_has_its_own_defaults(tiny_folder, tmp_path, run_script):
-    args = train_simsiam.get_args_parser().parse_args(["--dataset", "tiny", "--method", "byol"])
-    _, args = train_simsiam.start_or_resume(args)
-    assert (args.backbone, args.dim, args.pred_dim, args.ema, args.temperature) == ("resnet50", 256, 4096, 0.99, None)
-    args = train_simsiam.get_args_parser().parse_args(["--dataset", "tiny", "--method", "autoencoder"])
-    assert train_simsiam.start_or_resume(args)[1].backbone == "conv8"

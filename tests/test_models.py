@@ -1,4 +1,4 @@
-"""SimSiam against its formula and its gradients; backbones and heads against what the papers say of them."""
+"""SimSiam against its formula and its gradients; backbones against what the papers say of them."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 import models
 import utils
-from models import backbones, features, heads, losses
+from models import backbones, losses
 
 CONFIGURATION = {"method": "simsiam", "backbone": "resnet18", "dim": 32, "pred_dim": 8}
 
@@ -60,18 +60,6 @@ def test_learning_rate_groups_cover_every_parameter_once():
     assert {id(p) for p in fixed} == {id(p) for p in method.predictor.parameters()}
 
 
-def test_projector_and_predictor_are_the_papers():
-    projector = heads.projector(64, 32)
-    norms = [module for module in projector if isinstance(module, nn.BatchNorm1d)]
-    assert len([module for module in projector if isinstance(module, nn.Linear)]) == 3
-    assert [norm.affine for norm in norms] == [True, True, False]
-    z = projector(torch.randn(100, 64))
-    torch.testing.assert_close(z.mean(0), torch.zeros(32), atol=1e-5, rtol=0)
-    predictor = heads.predictor(32, 8)
-    assert [(m.in_features, m.out_features) for m in predictor if isinstance(m, nn.Linear)] == [(32, 8), (8, 32)]
-    assert predictor[-1].bias is not None
-
-
 @pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
 def test_backbones_take_one_channel_and_any_size(name, width):
     backbone = backbones.build(name).eval()
@@ -91,20 +79,12 @@ def test_deep_backbones_are_what_they_are_called(name, blocks):
 
 def test_band_statistics_are_means_and_deviations():
     x = torch.randn(3, 1, 8, 50)
-    features_of = backbones.build("stats", 8)(x)
-    assert features_of.shape == (3, backbones.build("stats", 8).num_features)
-    torch.testing.assert_close(features_of[:, :8], x[:, 0].mean(2))
-    torch.testing.assert_close(features_of[:, 8:16], x[:, 0].std(2))
-
-
-def test_extracting_features_moves_no_buffer():
-    backbone = backbones.build("resnet18").train()
-    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    out = features.extract(backbone, [torch.randn(4, 1, 32, 40), torch.randn(2, 1, 32, 40)], torch.device("cpu"))
-    assert out.shape == (6, 512)
-    assert backbone.training
-    for name, tensor in backbone.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
+    statistics = backbones.BandStatistics(8)
+    features = statistics(x)
+    assert features.shape == (3, statistics.num_features)
+    change = x[:, 0].diff(dim=2).abs()
+    for place, expected in enumerate((x[:, 0].mean(2), x[:, 0].std(2), change.mean(2), change.std(2))):
+        torch.testing.assert_close(features[:, 8 * place : 8 * place + 8], expected)
 
 
 def test_bfloat16_is_used_where_it_is_asked_for_and_right():
@@ -133,3 +113,15 @@ def test_gradients_in_bfloat16_are_those_in_float32(size):
         gradients.append({name: p.grad.clone() for name, p in backbone.named_parameters() if p.ndim == 4})
     for name, exact in gradients[0].items():
         assert (gradients[1][name] - exact).norm() < 0.6 * exact.norm(), name
+
+
+def test_a_backbone_hears_or_sees_and_says_what_it_needs():
+    for name in backbones.NAMES:
+        hears = name == "samplecnn"
+        backbones.check_input(name, "waveform" if hears else "spectrogram", 60000)
+        with pytest.raises(utils.UserError, match=f"{name} takes {'waveform' if hears else 'spectrogram'}s"):
+            backbones.check_input(name, "spectrogram" if hears else "waveform")
+        assert backbones.build(name).num_features == (2048 if name in ("resnet50", "resnet101", "resnet152") else 512)
+    with pytest.raises(utils.UserError, match="59049 samples, not 59048"):
+        backbones.check_input("samplecnn", "waveform", 59048)
+    assert [backbones.default_for(kind) for kind in ("waveform", "spectrogram")] == ["samplecnn", "resnet18"]

@@ -22,6 +22,25 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
     assert capsys.readouterr().err == "error: do this instead\n"
 
 
+def test_flags_do_not_change():
+    flags = utils.Flags(lr=0.0, seed=1)
+    assert vars(flags) == {"lr": 0.0, "seed": 1}
+    with pytest.raises(AttributeError, match="lr is resolved"):
+        flags.lr = 1
+    with pytest.raises(AttributeError, match="seed is resolved"):
+        del flags.seed
+    with pytest.raises(AttributeError, match="more is resolved"):
+        flags.more = 1
+    assert vars(flags) == {"lr": 0.0, "seed": 1}
+
+
+def test_what_counts_something_is_at_least_one():
+    args = argparse.Namespace(num_epochs=1, num_crops=0)
+    utils.check_counts(args, "num_epochs")
+    with pytest.raises(utils.UserError, match="--num_crops 0 must be at least 1"):
+        utils.check_counts(args, "num_epochs", "num_crops")
+
+
 def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
     file = tmp_path / "numbers.csv"
     utils.write_csv(file, ["a"], [[1]])

@@ -23,6 +23,7 @@ from training.label_curve import label_curve, parse_sizes
 from training.networks import Network
 from training.supervised import Recipe, batch_size_for
 from training.task import Task
+from training.views import check_batch
 
 FROZEN = ("linear", "mlp")  # protocols that train a head only
 DEFAULT_LR = {"linear": 1e-3, "mlp": 1e-3, "finetune": 5e-4, "scratch": 1e-3}
@@ -70,7 +71,10 @@ class Given:
         return features
 
     def recipe(self, seed, num_train):
+        """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
         flags = self.flags
+        if flags.protocol != "linear":  # logistic regression takes them all at once
+            check_batch(batch_size_for(flags.batch_size, num_train), num_train)
         return Recipe(
             num_epochs=flags.num_epochs, batch_size=batch_size_for(flags.batch_size, num_train), lr=flags.lr,
             weight_decay=flags.weight_decay, patience=flags.patience, seed=seed, bf16=self.cut.bf16,
@@ -118,6 +122,7 @@ def warn_if_unfinished(experiment):
 
 def resolve(args, experiment, folder, device):
     """The flags with every default filled in, once and for all. Raises :class:`utils.UserError`."""
+    utils.check_counts(args, "num_epochs", "num_seeds", "num_crops")
     kind = folder.settings.kind
     protocol = args.protocol or ("mlp" if kind == "embedding" else "finetune")
     changes = {
@@ -226,9 +231,19 @@ def network_of(flags, experiment):
     return Network(kind, method, flags.backbone, flags.layer, flags.pool)
 
 
-def learn_curve(given):
+def curve_sizes(given):
+    """What ``--train_sizes`` asks for, from small to large, or nothing. Raises :class:`utils.UserError`."""
+    flags = given.flags
+    if not flags.train_sizes:
+        return []
+    sizes = parse_sizes(flags.train_sizes, len(given.task.genres), len(given.task.train))
+    given.recipe(flags.seed, sizes[0])  # refuses before anything is computed
+    return sizes
+
+
+def learn_curve(given, sizes):
+    """The rows of label_curve.csv."""
     task, flags = given.task, given.flags
-    sizes = parse_sizes(flags.train_sizes, len(task.genres), len(task.train))
     frozen = given.frozen(given.backbone(flags.seed), flags.seed)
     options = flags.head
     if task.folder.settings.kind == "embedding" and flags.layer == "all" and task.folder.settings.num_layers > 1:

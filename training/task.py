@@ -20,16 +20,19 @@ class Task:
 
     def __init__(self, folder, device, train_split="training", test_split="test"):
         self.folder, self.device = folder, device
+        if train_split == test_split:
+            raise utils.UserError(f"--test_split {test_split} would test on the tracks that it trains on")
         names = ["training", "validation", test_split]
         if train_split == "validation":
             names[:2] = ["validation", "training"]
-        rows = [folder.split(name) for name in names]
-        self.genres = sorted(set(rows[0]["genre_top"]))
+        rows = {name: folder.split(name) for name in names}
+        self.genres = sorted(set(rows[names[0]]["genre_top"]))
         if len(self.genres) < 2:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
-        self.labels = [labels_of(part, self.genres).to(device) for part in rows]
+        self.labels = [labels_of(rows[name], self.genres).to(device) for name in names]
         load = crops_of.Vectors if folder.settings.kind == "embedding" else crops_of.load
-        self.train, self.validation, self.test = (load(folder, part, device) for part in rows)
+        held = {name: load(folder, part, device) for name, part in rows.items()}
+        self.train, self.validation, self.test = (held[name] for name in names)  # two of them may be the same
 
     def labelled(self, fraction, seed):
         """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""

@@ -1,0 +1,323 @@
+"""transfer.py run tiny, on spectrograms: what it writes, what each protocol moves, and how often it looks."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_folder
+from sklearn.metrics import f1_score
+
+import transfer
+import utils
+from models import backbones
+
+WANTED = "accuracy accuracy_ci95 macro_f1 macro_precision macro_recall roc_auc n_test n_train protocol dataset genres"
+
+
+@pytest.fixture
+def run(pretrained_once, tmp_path, run_script, without_pictures):
+    """Run on a copy of the experiment; returns (folder of the transfer, its result)."""
+    copy = pretrained_once.copied(tmp_path)
+
+    def run(more):
+        file = Path(run_script(transfer, copy.transfer(more)))
+        return file.parent, json.loads(file.read_text())
+
+    run.pretrained = copy
+    return run
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "predictions.csv").open()))
+
+
+def probabilities(folder, result):
+    return np.array([[float(row[genre]) for genre in result["genres"]] for row in rows_of(folder)])
+
+
+def weights_of(file):
+    return torch.load(file, weights_only=True)
+
+
+@pytest.fixture
+def passed(monkeypatch):
+    """Counts the crops that pass through backbones made from now on: each network → how many."""
+    counts = {}
+    real = backbones.build
+
+    def build(name):
+        network = real(name)
+        network.register_forward_hook(
+            lambda module, inputs, output: counts.update({module: counts.get(module, 0) + len(inputs[0])})
+        )
+        return network
+
+    monkeypatch.setattr(backbones, "build", build)
+    return counts
+
+
+# ------------------------------------------------------------------ what it writes
+
+
+@pytest.mark.parametrize("protocol", ["linear", "mlp", "finetune", "scratch"])
+def test_contract_2(run, protocol):
+    folder, result = run(f"--protocol {protocol} --num_epochs 2 --hidden 16")
+    assert set(WANTED.split()) <= set(result)
+    assert (result["n_test"], result["n_train"], result["protocol"]) == (6, 24, protocol)
+    rows = rows_of(folder)
+    assert len(rows) == 6
+    assert result["accuracy"] == pytest.approx(np.mean([row["truth"] == row["prediction"] for row in rows]))
+    truth, prediction = ([row[key] for row in rows] for key in ("truth", "prediction"))
+    assert result["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
+    np.testing.assert_allclose(probabilities(folder, result).sum(1), 1, atol=1e-4)
+    assert result["validation_accuracy"] == result["chosen"]["validation_accuracy"]
+    assert result["flags"]["lr"] == {"finetune": 5e-4}.get(protocol, 1e-3)
+    log = list(csv.DictReader((folder / "transfer_log.csv").open())) if protocol != "linear" else []
+    first = 0 if protocol == "finetune" else 1
+    assert [int(row["epoch"]) for row in log] == ([] if protocol == "linear" else list(range(first, 3)))
+
+
+def test_pictures_and_the_page(pretrained, run_script):
+    flags = "--protocol mlp --hidden 16 --num_epochs 2 --train_sizes 8,24"
+    file = Path(run_script(transfer, pretrained.transfer(flags)))
+    for name in ("confusion.png", "features.png", "transfer_log.png", "label_curve.png"):
+        assert (file.parent / name).stat().st_size > 5000
+    page = (pretrained.experiment / "report.html").read_text()
+    assert "tiny_mlp" in page
+    assert "Label curve" in page
+
+
+def test_a_second_transfer_overwrites_nothing(run):
+    folders = [run("--protocol linear")[0] for _ in range(3)]
+    assert [folder.name for folder in folders] == ["tiny_linear", "tiny_linear_2", "tiny_linear_3"]
+
+
+@pytest.mark.parametrize(("flags", "n_train", "num_features"), [
+    ("--protocol linear --layer projector", 24, 32),
+    ("--protocol linear --train_split validation", 6, 512),
+    ("--protocol linear --label_fraction 0.5 --num_seeds 2", 12, 512),
+    ("--protocol linear --baseline stats", 24, 128),
+    ("--protocol mlp --baseline random --num_epochs 1", 24, 512),
+    ("--protocol finetune --num_epochs 1", 24, 512),
+    ("--protocol scratch --num_epochs 1 --num_seeds 2", 24, 512),
+])  # fmt: skip
+def test_the_features_that_are_saved_are_those_of_the_result(run, flags, n_train, num_features):
+    """All 36 tracks, split after split, with the names of the test tracks at the end."""
+    folder, result = run(f"{flags} --save_features")
+    assert (result["n_train"], result["num_features"]) == (n_train, num_features)
+    features, labels = (np.load(folder / f"{name}.npy") for name in ("features", "labels"))
+    tracks = list(csv.DictReader((folder / "tracks.csv").open()))
+    assert features.shape == (36, num_features)
+    assert len(np.unique(features, axis=0)) > 30
+    assert [result["genres"][label] for label in labels] == [track["genre_top"] for track in tracks]
+    assert (folder / "track_ids.txt").read_text().split() == [track["track_id"] for track in tracks]
+    assert [track["track_id"] for track in tracks[-6:]] == [row["track_id"] for row in rows_of(folder)]
+    if result["protocol"] == "linear":  # the mean of the crops' logits is the logit of their mean
+        head = weights_of(folder / "transfer.pth")
+        x = (torch.tensor(features[-6:]) - head["head.0.mean"]) / head["head.0.std"]
+        ours = (x @ head["head.1.weight"].T + head["head.1.bias"]).softmax(1)
+        np.testing.assert_allclose(ours, probabilities(folder, result), atol=1e-4)
+
+
+def test_band_statistics_tell_the_tiny_genres_apart(run):
+    assert run("--protocol linear --baseline stats")[1]["accuracy"] == 1
+
+
+def test_several_seeds_are_summed_up(run):
+    _, result = run("--protocol linear --baseline random --num_seeds 3 --seed 5")
+    singles = [run(f"--protocol linear --baseline random --seed {seed}")[1] for seed in (5, 6, 7)]
+    assert result["num_seeds"] == 3
+    accuracies = [single["accuracy"] for single in singles]
+    assert result["accuracy"] == accuracies[0]
+    assert result["seeds"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert result["seeds"]["accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1))
+
+
+def test_validation_can_stand_in_for_test(run):
+    folder, result = run("--protocol linear --test_split validation")
+    tracks = csv.DictReader((run.pretrained.data_dir / "tiny_npy" / "tracks.csv").open())
+    validation = [track["track_id"] for track in tracks if track["split"] == "validation"]
+    assert [row["track_id"] for row in rows_of(folder)] == validation
+    assert result["accuracy"] == pytest.approx(result["validation_accuracy"])
+
+
+# ------------------------------------------------------------------ frozen means frozen, and computed once
+
+
+@pytest.mark.parametrize("flags", [
+    "--protocol linear --num_seeds 3", "--protocol linear --train_sizes 6,12,24 --num_seeds 2 --save_features",
+    "--protocol mlp --hidden 8 --num_epochs 3 --num_seeds 2 --label_fraction 0.5 --train_sizes 8,24 --save_features",
+    "--protocol linear --layer projector --save_features",
+])  # fmt: skip
+def test_every_crop_passes_once_whatever_is_asked(run, passed, flags):
+    run(flags)
+    assert sum(passed.values()) == 36 * 5
+
+
+def test_what_is_not_asked_for_does_not_pass(run, passed):
+    run("--protocol linear --label_fraction 0.5 --num_crops 2")
+    assert sum(passed.values()) == (12 + 6 + 6) * 2
+    passed.clear()
+    run("--protocol linear --test_split validation --num_crops 2")
+    assert sum(passed.values()) == (24 + 6) * 2
+
+
+def test_random_networks_are_as_many_as_seeds(run, passed):
+    run("--protocol linear --baseline random --num_seeds 3 --save_features")
+    assert list(passed.values()) == [36 * 5] * 3
+
+
+def test_random_features_differ_by_seed(run):
+    features = [np.load(run(f"--protocol linear --baseline random --seed {seed} --save_features")[0] / "features.npy")
+                for seed in (0, 0, 1)]  # fmt: skip
+    np.testing.assert_array_equal(features[0], features[1])
+    assert not np.allclose(features[0], features[2])
+
+
+@pytest.mark.parametrize("protocol", ["linear", "mlp"])
+def test_frozen_means_frozen(run, monkeypatch, protocol):
+    """The backbone that comes out is the one that went in, to every buffer; and transfer.pth holds only the head."""
+    seen = []
+    real = transfer.Run
+    monkeypatch.setattr(transfer, "Run", lambda classifier, *rest: seen.append(classifier) or real(classifier, *rest))
+    folder, _ = run(f"--protocol {protocol} --num_epochs 2 --hidden 8 --num_seeds 2")
+    before = weights_of(run.pretrained.experiment / "pre.pth")
+    assert len(seen) == 2
+    for classifier in seen:
+        state = classifier.backbone.state_dict()
+        assert len(state) > 30
+        assert all(torch.equal(tensor, before[f"backbone.{name}"]) for name, tensor in state.items())
+    assert {name.split(".")[0] for name in weights_of(folder / "transfer.pth")} == {"head"}
+
+
+# ------------------------------------------------------------------ fine-tuning
+
+
+@pytest.mark.parametrize("layer", ["backbone", "projector"])
+def test_finetuning_moves_weights_and_keeps_the_statistics_of_batchnorm(run, monkeypatch, layer):
+    """At whatever layer: norms of two dimensions in the backbone, of one in the projector."""
+    real = transfer.fit
+    monkeypatch.setattr(transfer, "fit", lambda *args, keep_start, **options: real(*args, **options))  # no epoch 0
+    folder, _ = run(f"--protocol finetune --num_epochs 2 --layer {layer} --lr 0.01")
+    before = weights_of(run.pretrained.experiment / "pre.pth")
+    after = weights_of(folder / "transfer.pth")
+    prefixes = {"backbone.0.": "backbone.", "backbone.1.": "projector."}
+    statistics = 0
+    for new, old in (prefixes if layer == "projector" else {"backbone.": "backbone."}).items():
+        for name in [name for name in after if name.startswith(new)]:
+            same = torch.equal(after[name], before[name.replace(new, old, 1)])
+            if "running" in name or "num_batches" in name:
+                statistics += 1
+                assert same, name
+            elif name.endswith("weight"):
+                assert not same, name
+    assert statistics == 3 * {"backbone": 7, "projector": 10}[layer]
+
+
+def test_every_seed_is_tuned_from_the_pretrained_weights(run, monkeypatch):
+    begins, ends = [], []
+    real = transfer.fit
+
+    def spy(network, *args, **options):
+        begins.append({name: tensor.clone() for name, tensor in network.backbone.state_dict().items()})
+        found = real(network, *args, **options)
+        ends.append(network.backbone.state_dict())
+        return found
+
+    monkeypatch.setattr(transfer, "fit", spy)
+    run("--protocol finetune --num_epochs 1 --num_seeds 2 --lr 0.02")
+    before = weights_of(run.pretrained.experiment / "pre.pth")
+    for begin in begins:
+        assert all(torch.equal(tensor, before[f"backbone.{name}"]) for name, tensor in begin.items())
+    assert len(ends) == 2
+
+
+def test_a_tuning_that_helps_nothing_is_the_linear_probe(run):
+    probe, linear = run("--protocol linear")
+    tuned, result = run("--protocol finetune --num_epochs 2 --lr 0")
+    assert result["chosen"]["epoch"] == 0
+    assert result["flags"]["lr"] == 0
+    for name in ("accuracy", "validation_accuracy", "crop_accuracy", "macro_f1"):
+        assert result[name] == pytest.approx(linear[name])
+    np.testing.assert_allclose(probabilities(tuned, result), probabilities(probe, linear), atol=1e-4)
+    before, after = weights_of(run.pretrained.experiment / "pre.pth"), weights_of(tuned / "transfer.pth")
+    head = weights_of(probe / "transfer.pth")
+    for name, tensor in after.items():
+        torch.testing.assert_close(tensor, (head if name.startswith("head") else before)[name])
+
+
+def test_scratch_begins_at_random_and_moves_everything(run):
+    folder, result = run("--protocol scratch --num_epochs 1")
+    again, _ = run("--protocol scratch --num_epochs 1")
+    before = weights_of(run.pretrained.experiment / "pre.pth")
+    after, repeated = (weights_of(one / "transfer.pth") for one in (folder, again))
+    assert not torch.equal(after["backbone.0.0.weight"], before["backbone.0.0.weight"])
+    assert after["backbone.0.1.num_batches_tracked"] == 3  # its BatchNorm does learn
+    assert all(torch.equal(tensor, repeated[name]) for name, tensor in after.items())
+    assert result["network"]["method"] is None
+
+
+# ------------------------------------------------------------------ without an experiment, and refusals
+
+
+@pytest.fixture
+def bare(pretrained_once, tmp_path, run_script, without_pictures):
+    """Run without an experiment; returns its result."""
+
+    def run(more, data_dir=pretrained_once.data_dir):
+        where = f"--data_dir {data_dir} --exp_dir {tmp_path}/exp --batch_size 8 --device cpu"
+        return Path(run_script(transfer, f"{where} {more}"))
+
+    return run
+
+
+@pytest.mark.parametrize("flags", [
+    "--protocol scratch --num_epochs 1 --backbone conv8", "--protocol linear --baseline random --backbone conv8",
+    "--protocol mlp --num_epochs 1 --baseline stats",
+])  # fmt: skip
+def test_it_can_make_its_own_experiment(bare, run_script, tmp_path, flags, pretrained_once):
+    file = bare(f"--dataset tiny {flags}")
+    configuration = json.loads((file.parents[1] / "configuration.json").read_text())
+    assert configuration["flags"]["method"] is None
+    assert configuration["normalisation"]["std"] > 1
+    more = f"--data_dir {pretrained_once.data_dir} --exp_dir {tmp_path}/exp --exp_path {file.parents[1].name} {flags}"
+    again = Path(run_script(transfer, f"{more} --batch_size 8 --device cpu"))  # and it can be gone on with
+    assert (again.parent / "predictions.csv").read_text() == (file.parent / "predictions.csv").read_text()
+    with pytest.raises(utils.UserError, match="no pre-trained network"):
+        run_script(transfer, f"{more.split(' --protocol')[0]} --protocol linear --device cpu")
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--dataset tiny --protocol linear", "--exp_path is missing"),
+    ("--dataset tiny --protocol scratch --batch_size 100", "100 must be between 2 and the 24"),
+    ("--dataset tiny --protocol scratch --label_fraction 2", "above 0 and at most 1"),
+    ("--dataset tiny --protocol mlp --baseline stats --train_sizes 6,9", "8 must be between 2 and the 6"),
+    ("--dataset untested --protocol scratch", "no track in the split 'test'"),
+    ("--dataset tiny --protocol scratch --train_split validation --test_split validation", "would test on the"),
+    ("--dataset tiny --protocol scratch --num_epochs 1 --lr 1e30 --backbone conv8", "loss is not finite"),
+    ("--dataset tiny --protocol mlp --baseline stats --hidden 8,8 --dropout 0.1,0.2,0.3", "one for each"),
+    ("--exp_path 000000", "no experiment '000000'"),
+])  # fmt: skip
+def test_a_run_that_is_refused_leaves_no_folder(bare, tmp_path, flags, message):
+    data_dir = write_folder(tmp_path / "data", "tiny")
+    write_folder(data_dir, "untested", counts=(8, 2, 0))
+    with pytest.raises(utils.UserError, match=message) as error:
+        bare(flags, data_dir)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--protocol linear", "pre.pth does not exist"), ("--batch_size 100 --num_epochs 1", "between 2 and the 24"),
+    ("--layer 3", "goes with embeddings"), ("--baseline stats", "--baseline goes with"),
+])  # fmt: skip
+def test_a_refused_transfer_leaves_the_experiment_as_it_is(run, flags, message):
+    if "pre.pth" in message:
+        (run.pretrained.experiment / "pre.pth").unlink()
+    before = sorted(run.pretrained.experiment.iterdir())
+    with pytest.raises(utils.UserError, match=message):
+        run(flags)
+    assert sorted(run.pretrained.experiment.iterdir()) == before
