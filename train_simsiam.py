@@ -39,7 +39,7 @@ DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
     "dim": (int, "dimension of the projections"),
-    "proj_dim": (int, "width of the projector's hidden layer; 0: two, as wide as the features, as in SimSiam's paper"),
+    "proj_dim": (int, "width of the projector's hidden layer; 0: two, as wide as the features, SimSiam's paper"),
     "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
     "cov": (float, "weight of VICReg's covariance term on the projections; 0: the paper's loss"),
     "identity_start": (bool, "the predictor starts as the identity; --no-identity_start: at random, as in the paper"),
@@ -76,7 +76,8 @@ def get_args_parser():
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
     group.add_argument(
         "--backbone", choices=backbones.NAMES,
-        help="frames is quick, and the best on FMA-small; conv8 is eight convolutions (default: " + default_of("backbone") + ")",
+        help="frames is quick, and the best on FMA-small; conv8 is eight convolutions (default: "
+        + default_of("backbone") + ")",
     )  # fmt: skip
     group.add_argument(
         "--pool", choices=POOLS, default=POOLS[1],
@@ -154,11 +155,7 @@ def main(args):
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
-<<<<<<< HEAD
-    normalise = crops.measure_normalisation(train, per_band=flags.normalise == "band")
-=======
-    normalise = resumed.normalisation if resumed else crops.measure_normalisation(train)
->>>>>>> main
+    normalise = resumed.normalisation if resumed else crops.measure_normalisation(train, flags.normalise == "band")
     views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train

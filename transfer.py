@@ -23,12 +23,8 @@ import utils
 from evaluation import plots, report, results
 from models import backbones, heads
 from models.classifier import Classifier
-<<<<<<< HEAD
 from models.readout import POOLS
 from models.rulers import RULERS
-from training.given import LINEAR, Run, learn_curve, open_given, prepare, resolve, result_of, save_features
-from training.label_curve import parse_sizes
-=======
 from training.given import (
     LINEAR,
     Run,
@@ -40,7 +36,6 @@ from training.given import (
     result_of,
     save_features,
 )
->>>>>>> main
 from training.networks import state_of
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
 from training.task import Task

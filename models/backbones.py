@@ -11,11 +11,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import utils
-<<<<<<< HEAD
-from models.readout import num_features, read_out
-=======
 from models import samplecnn
->>>>>>> main
+from models.readout import num_features, read_out
 from models.samplecnn import SampleCNN
 
 RESNETS = {
@@ -76,7 +73,7 @@ class FrameEncoder(Backbone):
     """Each frame for itself, its neighbours at a glance: what it sounds like, not how it goes on.
 
     Patches of 16 bands × 3 frames, one in every 8 bands; what they answer along the frequencies is flattened into
-    channels, so that nothing is averaged over pitch, and two layers of ``width`` turn it into the features of the frame.
+    channels, so that nothing is averaged over pitch, and two layers of ``width`` turn it into the frame's features.
     A relative of BYOL-A's encoder (Niizumi et al. 2023), which flattens frequency in the same way, at a tenth of the
     cost. Any number of frames, a whole track too. Without strides in time, its maps have as many frames as its input.
     """
