@@ -126,7 +126,7 @@ def progress(iterable=None, **options):
 def check_counts(args, *names):
     """Raises :class:`UserError` where a flag that counts something counts nothing."""
     for name in names:
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
 
 

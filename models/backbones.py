@@ -123,19 +123,18 @@ def halving(before, after, dilation):
     return nn.Conv2d(before, after, kernel_size=3, stride=2, padding=dilation, dilation=dilation)
 
 
-BUILDERS = {
-    **{name: (lambda num_mels, pool, name=name: ResNet(name, num_mels, pool)) for name in RESNETS},
-    "frames": lambda num_mels, pool: FrameEncoder(num_mels),
-    "conv8": lambda num_mels, pool: Conv8(),
-    "conv8_dilated": lambda num_mels, pool: Conv8(dilation=2),
-    "samplecnn": lambda num_mels, pool: SampleCNN(),
+OTHERS = {
+    "frames": lambda num_mels: FrameEncoder(num_mels),
+    "conv8": lambda num_mels: Conv8(),
+    "conv8_dilated": lambda num_mels: Conv8(dilation=2),
+    "samplecnn": lambda num_mels: SampleCNN(),
 }
-NAMES = tuple(BUILDERS)
+NAMES = (*RESNETS, *OTHERS)
 
 
 def build(name, num_mels=128, pool="average"):
-    """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` where it has a choice."""
-    return BUILDERS[name](num_mels, pool)
+    """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` is the ResNets' choice."""
+    return ResNet(name, num_mels, pool) if name in RESNETS else OTHERS[name](num_mels)
 
 
 def default_for(kind):

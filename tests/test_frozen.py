@@ -9,7 +9,7 @@ from torch import nn
 from data import crops
 from data.folder import labels_of, open_folder
 from models import backbones
-from training.frozen import Cut, FrozenFeatures, KNNMonitor, WholeVectors, evenly, extract
+from training.frozen import Cut, FeatureMonitor, FrozenFeatures, WholeVectors, evenly, extract
 
 CPU = torch.device("cpu")
 
@@ -115,7 +115,7 @@ def test_the_knn_monitor_is_the_vote_of_the_nearest_central_crops(folder, held):
             return x.mean((1, 3)) @ noise
 
     labels, validation_labels = labels_of(held.rows, genres), labels_of(validation.rows, genres)
-    ours = KNNMonitor(cut(num_crops=1), held, labels, validation, validation_labels)(Muddled())
+    ours = FeatureMonitor(cut(num_crops=1), held, labels, validation, validation_labels)(Muddled())["knn_accuracy"]
 
     def central(part, row):
         array = np.load(folder.path / row.path) * (80 / 255) - 80
@@ -137,7 +137,7 @@ def test_the_knn_monitor_leaves_the_network_as_it_was(folder, held):
     backbone = backbones.build("conv8").train()
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
     labels = labels_of(held.rows, folder.genres)
-    KNNMonitor(cut(num_crops=1), held, labels, held, labels)(backbone)
+    FeatureMonitor(cut(num_crops=1), held, labels, held, labels)(backbone)
     assert backbone.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())
 

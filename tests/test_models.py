@@ -6,7 +6,7 @@ from torch import nn
 
 import models
 import utils
-from models import backbones, losses
+from models import backbones, losses, rulers
 
 CONFIGURATION = {"method": "simsiam", "backbone": "resnet18", "dim": 32, "pred_dim": 8}
 
@@ -79,7 +79,7 @@ def test_deep_backbones_are_what_they_are_called(name, blocks):
 
 def test_band_statistics_are_means_and_deviations():
     x = torch.randn(3, 1, 8, 50)
-    statistics = backbones.BandStatistics(8)
+    statistics = rulers.BandStatistics(8)
     features = statistics(x)
     assert features.shape == (3, statistics.num_features)
     change = x[:, 0].diff(dim=2).abs()
