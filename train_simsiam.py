@@ -27,7 +27,8 @@ from models import backbones
 from training.experiment import Experiment
 from training.frozen import Cut, KNNMonitor, evenly
 from training.loop import MeanLoss, schedule
-from training.views import TwoViews, Views, check_batch
+from training.supervised import batch_size_for
+from training.views import TwoViews, Views
 
 LOG_COLUMNS = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
 DEFAULT_LR = {"Adam": 0.002, "SGD": 0.06}
@@ -73,7 +74,7 @@ def get_args_parser():
 
     group = parser.add_argument_group("optimisation")
     group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")
-    group.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
+    group.add_argument("--batch_size", type=int, help="tracks in a batch (default: 64, of fewer than 256 a quarter)")
     group.add_argument(
         "--optim", choices=list(DEFAULT_LR), default="Adam",
         help="SGD is the papers'; on small collections Adam learned where SGD had not yet",
@@ -126,7 +127,7 @@ def main(args):
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
-    check_batch(flags.batch_size, len(train))
+    flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
     normalise = resumed.normalisation if resumed else crops.measure_normalisation(train)
@@ -226,7 +227,7 @@ def resolve(args):
     """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
-    utils.check_counts(args, "num_epochs")
+    utils.check_counts(args, "num_epochs", "num_tracks")
     method = models.METHODS[args.method]
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
@@ -250,7 +251,7 @@ def resolve_input(flags, folder, device):
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
     aug = augment.choose(flags.aug, settings)
-    return utils.Flags(**{**vars(flags), "crop_seconds": seconds, "bf16": bf16, "aug": aug})
+    return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
 
 
 def open_resumed(args):

@@ -146,15 +146,15 @@ def main(args):
     curve = learn_curve(given, sizes) if sizes else []
     runs = [PROTOCOLS[flags.protocol](given, flags.seed + number) for number in range(flags.num_seeds)]
 
-    experiment = given.experiment.made(flags.exp_dir)
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
+    experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
     utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
     if flags.save_features:
         save_features(transfer, given, runs[0])
     result = results.over_seeds(found).write(transfer)
     print_summary(result)
-    title = f"{experiment.folder.name}: {transfer.name}"
+    title = f"{experiment.folder.name}: {transfer.name}, {result.network_name}"
     plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=title)
     with plots.or_warn(experiment.folder / "report.html", "written"):
         report.write_report(experiment.folder)

@@ -41,10 +41,12 @@ class Experiment:
         file = Path(folder) / "configuration.json"
         content = utils.read_json(file)
         try:
-            measured = content.get("normalisation")
-            normalisation = measured and Normalisation(float(measured["mean"]), float(measured["std"]))
             flags = utils.Flags(**{"method": None, "backbone": None, **content["flags"]})
             settings = settings_of(content["spectrogram"], where=f"{file}: spectrogram")
+            normalisation = None
+            if settings.kind != "embedding":
+                measured = content["normalisation"]
+                normalisation = Normalisation(float(measured["mean"]), float(measured["std"]))
             return cls(Path(folder), flags, settings, normalisation, content["genres"], content.get("versions", {}))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise utils.UserError(f"{file} is not the configuration of an experiment") from None

@@ -130,8 +130,12 @@ def resolve(args, experiment, folder, device):
     for flag in ("train_sizes", "baseline"):
         if getattr(args, flag) and protocol not in FROZEN:
             raise utils.UserError(f"--{flag} goes with --protocol linear or mlp")
+    if args.layer and kind != "embedding" and (args.baseline or protocol == "scratch"):
+        raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
     if protocol not in FROZEN:
         changes["aug"] = augment.choose(args.aug, folder.settings)
+    elif args.aug:
+        raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
     if kind != "embedding":
         changes.update(resolve_crops(args, experiment, folder, device, changes["backbone"]))
     return utils.Flags(**{**vars(args), **changes})
