@@ -21,8 +21,8 @@ LINEAR := --protocol linear --num_crops 3
 demo: .venv/installed
 	@$(PY) -m data.synthetic $(DEMO) --seconds 6
 	$(PY) preprocessing.py $(DEMO) --n_mels 64
-	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 10 --batch_size 32 --crop_seconds 3 | tee /dev/stderr | tail -1)
-	result=$$($(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) | tee /dev/stderr | tail -1)
+	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 10 --batch_size 32 --crop_seconds 3 | tee -a /dev/stderr | tail -1)
+	result=$$($(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) | tee -a /dev/stderr | tail -1)
 	for baseline in random stats; do $(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) --baseline $$baseline; done
 	echo
 	$(PY) compare.py $$id --baseline $$(dirname $$result) --out demo/compare.csv
@@ -34,6 +34,7 @@ demo: .venv/installed
 	echo "The three compared:        demo/compare.csv"
 	echo "How the pre-training went: $$id/train_loss.png"
 	echo "Who is taken for whom:     $$(dirname $$result)/confusion.png"
+	echo "All of it on one page:     $$id/report.html"
 	echo "The test tracks as a map:  $$(dirname $$result)/features.png"
 
 test: .venv/installed

@@ -1,8 +1,8 @@
 """Put many results into one table, with intervals, and say which differences are more than chance.
 
     python compare.py 154874 203311                     every transfer of two experiments
-    python compare.py 154874/linear 203311/linear       two transfers
-    python compare.py 154874 203311 --baseline 154874/linear
+    python compare.py 154874/gtzan_linear 203311/gtzan_linear    two transfers, by the names of their folders
+    python compare.py 154874 203311 --baseline 154874/gtzan_linear
     python compare.py 154874 --html                     also one page per experiment: <experiment>/report.html
 
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by

@@ -56,16 +56,20 @@ def main(args):
     for file in args.files:
         answer = {"file": file}
         if Path(file).stem in truth:
-            answer["truth"] = truth[Path(file).stem]
+            answer["truth"], answer["split"] = truth[Path(file).stem]
         try:
             x = listen(Path(file)).to(device)
             probabilities = predict(network, x, experiment, result, args.num_crops or result.num_crops)
             answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
-        except logmel.AudioError as error:
+        except (logmel.AudioError, UnicodeEncodeError) as error:
             unreadable += 1
             answer["error"] = str(error)
         answers.append(answer)
-    print(json.dumps(answers, indent=2, ensure_ascii=False) if args.json else table(answers, args.top))
+    if args.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+    else:
+        print(f"by {result.name} ({result.protocol}, {result.network_name})")
+        print(table(answers, args.top))
     if unreadable == len(args.files):
         raise utils.UserError("none of the files could be read")
 
@@ -81,10 +85,11 @@ def choose_transfer(experiment, name):
 
 
 def read_truth(path):
-    """{track_id: genre}. Raises :class:`utils.UserError`."""
+    """{track_id: (genre, split, "" where the table has none)}. Raises :class:`utils.UserError`."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["track_id"], table["genre_top"], strict=True))
+        splits = table["split"] if "split" in table else [""] * len(table)
+        return dict(zip(table["track_id"], zip(table["genre_top"], splits, strict=True), strict=True))
     except FileNotFoundError:
         raise utils.UserError(f"--truth {path} does not exist") from None
     except (KeyError, ValueError, pd.errors.ParserError):
@@ -126,6 +131,13 @@ def predict(network, x, experiment, result, num_crops):
     return network(experiment.normalisation(crops)).float().mean(0).softmax(0).tolist()
 
 
+def seen_before(answers):
+    """A warning where the classifier was trained on, or chosen by, some of these tracks."""
+    count = {split: sum(answer["split"] == split for answer in answers) for split in ("training", "validation")}
+    there = [f"{number} of them {split} tracks" for split, number in count.items() if number]
+    return f" ({', '.join(there)}, which it has seen: this says little)" if there else ""
+
+
 def table(answers, top):
     """One line for each file, and how many are right where the truth is known."""
     width = max(len(answer["file"]) for answer in answers)
@@ -143,7 +155,7 @@ def table(answers, top):
     judged = [answer for answer in answers if "truth" in answer and "genres" in answer]
     if judged:
         right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)
-        lines.append(f"{right} of {len(judged)} right")
+        lines.append(f"{right} of {len(judged)} right" + seen_before(judged))
     return "\n".join(lines)
 
 

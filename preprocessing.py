@@ -40,7 +40,7 @@ def get_args_parser():
 
     group = parser.add_argument_group("which audio")
     group.add_argument("--size", choices=["small", "medium"], help="read FMA of this size")
-    group.add_argument("--dataset", help="name of another collection, used with --source")
+    group.add_argument("--dataset", help="name of another collection, used with --source, or of the folder")
     group.add_argument("--source", help="its folder: <source>/<genre>/<file> (mp3, wav, flac, ogg, au, m4a …)")
     group.add_argument("--splits", help="CSV track_id,split; without it 80/10/10 %% of every genre, always the same")
     group.add_argument("--data_dir", default="data", help="folder of the audio (FMA) and of the spectrograms")
@@ -139,11 +139,12 @@ def open_source(args):
             args.features.removeprefix("exp:"), args.exp_dir, args.data_dir, name, args.num_crops
         )
         return extractor.name, extractor.collection, extractor
-    if args.size and (args.dataset or args.source):
+    if args.size and args.source:
         raise utils.UserError("give either --size (FMA), or --dataset NAME with --source DIR, not both")
     if args.size:
         kind = "" if args.features == "logmel" else f"_{args.features}"
-        return f"fma_{args.size}{kind}", fma.find(args.data_dir, args.size), build_extractor(args)
+        utils.check_name("--dataset", args.dataset or "")
+        return args.dataset or f"fma_{args.size}{kind}", fma.find(args.data_dir, args.size), build_extractor(args)
     check_name(args.dataset, args.source)
     if args.features == "embeddings":
         return args.dataset, *vectors.adopt(args.source, args.splits)
@@ -205,7 +206,8 @@ def check_apart(folder, source, found):
     Raises :class:`utils.UserError`.
     """
     here, there = folder.resolve(), Path(source or ".").resolve()
-    if source and (there.is_relative_to(here) or (found.frames and here.is_relative_to(there))):
+    arrays = found.frames or any(str(track.source).endswith(".npy") for track in found.tracks)  # read as a source
+    if source and (there.is_relative_to(here) or (arrays and here.is_relative_to(there))):
         raise utils.UserError(f"{folder} would be mixed up with --source {source}: choose another --data_dir")
 
 
@@ -293,6 +295,8 @@ def convert_one(job):
         array = extractor(track.source)
     except logmel.AudioError as error:
         return track, 0, str(error)
+    except UnicodeEncodeError:
+        return track, 0, "its name is not UTF-8: rename it"
     utils.save_array(folder / track.path, array)
     return track, extractor.settings.frames_of(array.shape), None
 

@@ -28,6 +28,7 @@ from models.readout import POOLS
 from training.experiment import Experiment
 from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import MeanLoss, schedule
+from training.supervised import batch_size_for
 from training.views import TwoViews, Views, check_batch
 
 LOG_COLUMNS = [
@@ -94,7 +95,7 @@ def get_args_parser():
 
     group = parser.add_argument_group("optimisation")
     group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")
-    group.add_argument("--batch_size", type=int, default=64, help="tracks in a batch")
+    group.add_argument("--batch_size", type=int, help="tracks in a batch (default: 64, of fewer than 256 a quarter)")
     group.add_argument(
         "--optim", choices=list(DEFAULT_LR), default="AdamW",
         help="SGD is the papers'; on small collections AdamW learns where SGD has not yet",
@@ -152,6 +153,7 @@ def main(args):
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
+    flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
@@ -264,7 +266,8 @@ def resolve(args):
     """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
-    utils.check_counts(args, "num_epochs")
+    utils.check_counts(args, "num_epochs", "num_tracks")
+    utils.check_seconds(args.crop_seconds)
     method = models.METHODS[args.method]
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
@@ -289,7 +292,7 @@ def resolve_input(flags, folder, device):
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
     aug = augment.choose(flags.aug, settings)
-    return utils.Flags(**{**vars(flags), "crop_seconds": seconds, "bf16": bf16, "aug": aug})
+    return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
 
 
 def open_resumed(args):

@@ -6,6 +6,7 @@ Imports nothing of ours.
 import argparse
 import contextlib
 import csv
+import hashlib
 import json
 import math
 import os
@@ -36,6 +37,10 @@ class Flags:
 
     def __init__(self, **values):
         self.__dict__.update(values)
+
+    def but(self, **changes):
+        """The same flags with some changed: what depends on the data is resolved when that is known."""
+        return Flags(**{**vars(self), **changes})
 
     def __setattr__(self, name, value):
         raise AttributeError(f"{name} is resolved: flags do not change")
@@ -130,6 +135,12 @@ def check_counts(args, *names):
             raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
 
 
+def check_seconds(seconds):
+    """Raises :class:`UserError` for a ``--crop_seconds`` that is no length."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"--crop_seconds {seconds:g} is no length of a crop")
+
+
 def check_name(flag, name):
     """Raises :class:`UserError` where a name that becomes part of a folder's is a path."""
     if name.startswith(".") or {"/", "\\", "\0"} & set(name):
@@ -194,6 +205,12 @@ def load_array(path, mmap_mode=None):
 def save_array(path, array):
     with atomic_path(path) as temporary:
         np.save(temporary, array, allow_pickle=False)
+
+
+def digest(path):
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def save_weights(path, state):
@@ -269,6 +286,11 @@ def find_experiment(exp_path, exp_dir="exp"):
     known = sorted((f.parent.name for f in Path(exp_dir).glob("*/configuration.json")), reverse=True)
     there = ", ".join(known[:20]) + (" …" if len(known) > 20 else "") if known else "none yet"
     raise UserError(f"no experiment '{exp_path}' under {exp_dir}; there are: {there}")
+
+
+def is_experiment(exp_path, exp_dir="exp"):
+    """Whether there is an experiment of this id or at this path."""
+    return any((folder / "configuration.json").is_file() for folder in (Path(exp_dir) / exp_path, Path(exp_path)))
 
 
 def versions():

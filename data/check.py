@@ -27,6 +27,13 @@ NEAR_DB = 3.0  # the same recording, encoded or cut a little differently
 CONSTANT_DB = 1.0  # range of values below which there is nothing to hear
 SILENT_SHARE = 0.5  # of the frames at the floor of the dB scale
 FEW_TRACKS = 10  # of a genre in a split: too few to say anything about it
+WORDS = {"duplicates": "identical", "missing": "missing", "constant": "constant", "silent": "silent"}  # of a finding
+FINE = {
+    "duplicates": "duplicates",
+    "missing": "missing files",
+    "constant": "constant spectrograms",
+    "silent": "mostly silent ones",
+}
 SIGNATURE = (16, 32)  # mel bands × frames that a spectrogram is averaged to, to find candidates
 
 
@@ -57,12 +64,15 @@ def describe(findings, most=20):
     """The findings as text to print, at most ``most`` tracks each."""
     if not findings:
         return "nothing found: no duplicates, no gaps, no silence"
-    lines = []
+    lines, said = [], " ".join(finding.message for finding in findings)
+    fine = [what for what in ("duplicates", "missing", "constant", "silent") if WORDS[what] not in said]
     for finding in findings:
         lines.append(f"{finding.level}: {finding.message}")
         lines += [f"    {track}" for track in finding.tracks[:most]]
         if len(finding.tracks) > most:
             lines.append(f"    … and {len(finding.tracks) - most} more")
+    if fine:
+        lines.append("fine: no " + ", no ".join(FINE[what] for what in fine))
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ depends on the kind of input asks the type: its ``kind``, seconds ↔ frames, de
 Axes: F mel band (row 0 = lowest), T frame, S sample, L layer, D feature dimension.
 """
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import ClassVar
 
@@ -50,6 +51,8 @@ class Timed(Settings):
     """Arrays (rows, T) whose columns are moments in time: crops can be cut from them."""
 
     def frames_in(self, seconds):
+        if not math.isfinite(seconds) or seconds < 0:
+            raise utils.UserError(f"{seconds:g} seconds are no length of a crop")
         return max(1, round(seconds * self.sample_rate / self.hop_length))
 
     def seconds_in(self, frames):

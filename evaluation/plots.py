@@ -9,6 +9,7 @@ import contextlib
 import math
 import re
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,7 +53,8 @@ def write(path, draw, *data, **options):
 
     One that fails is a warning: a picture is not worth the numbers that it shows, nor the run that made them.
     """
-    with or_warn(path, "drawn"), utils.atomic_path(path) as temporary:
+    names_as_they_are = matplotlib.rc_context({"text.parse_math": False})  # "$" in a genre is no formula
+    with or_warn(path, "drawn"), names_as_they_are, utils.atomic_path(path) as temporary:
         draw(*data, **options).savefig(temporary, dpi=DPI)
 
 
@@ -185,8 +187,8 @@ def per_genre(per_genre, title="per genre"):
     figure = _figure(6 + _width(names, 9), 0.36 * len(ordered) + 1.7, title)
     axes = _axes(figure.add_subplot(), None, grid="x")
     axes.barh(height, value["f1"], height=0.62, color=PALE, label="F1")
-    axes.plot(value["precision"], height, "D", color=MAIN, markersize=5, label="precision")
-    axes.plot(value["recall"], height, "o", color=SECOND, markersize=6, label="recall")
+    axes.plot(value["recall"], height, "o", color=SECOND, markersize=7, label="recall", clip_on=False)
+    axes.plot(value["precision"], height, "D", color=MAIN, markersize=4.5, label="precision", clip_on=False)
     axes.set_yticks(height, names)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
@@ -249,7 +251,7 @@ def reliability(probabilities, truth, title="reliability"):
     axes = _axes(figure.add_subplot(grid[0]), f"calibration error {calibration_error(probabilities, truth):.3f}")
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
     axes.bar(middle, accuracy, width * 0.92, color=PALE, label="accuracy")
-    axes.plot(confidence, accuracy, "o-", color=MAIN, markersize=4, linewidth=1.2)
+    axes.plot(confidence, accuracy, "o-", color=MAIN, markersize=4, linewidth=1.2, clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_ylabel("accuracy", color=MUTED)

@@ -160,7 +160,7 @@ class Result:
         numbers, chance = self.metrics, 1 / len(self.genres)
         low, high = numbers["accuracy_ci95"]
         lines = [
-            f"{self.protocol} on {self.dataset}: {numbers['n_test']} {self.test_split} tracks, "
+            f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
             f"{len(self.genres)} genres, trained on {self.n_train}",
             f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
             f"chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
@@ -208,6 +208,10 @@ def find(exp, exp_dir="exp"):
             return [path.parent]
         if (path / "result.json").is_file():
             return [path]
+    name = Path(exp)
+    if len(name.parts) > 1 and utils.is_experiment(name.parent, exp_dir):
+        there = [folder.name for folder in find(str(name.parent), exp_dir)]
+        raise utils.UserError(f"experiment {name.parent} has no result '{name.name}'; there are: {', '.join(there)}")
     experiment = utils.find_experiment(exp, exp_dir)
     folders = sorted(file.parent for file in experiment.glob("*/result.json"))
     if not folders:
@@ -222,13 +226,18 @@ def read(folder):
     """
     folder = Path(folder).resolve()
     summary = utils.read_json(folder / "result.json")
-    if not isinstance(summary, dict) or not {"accuracy", "genres"} <= set(summary):
+    right = isinstance(summary, dict) and isinstance(summary.get("accuracy"), float)
+    if not right or not _is_genres(summary.get("genres")):
         raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py")
     configuration = folder.parent / "configuration.json"
     network = network_of(summary, utils.read_json(configuration) if configuration.is_file() else {})
     named = {name: summary[name] for name in _field_names() if summary.get(name) is not None}
     numbers = {name: value for name, value in summary.items() if name not in {*_field_names(), *FLAT_KEYS}}
     return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
+
+
+def _is_genres(value):
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(genre, str) for genre in value)
 
 
 def network_of(summary, configuration):

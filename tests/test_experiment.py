@@ -51,7 +51,7 @@ def test_it_is_opened_by_id_and_by_path(pretrained_once):
 
 
 def test_older_configurations_say_less(tmp_path):
-    made = new(tmp_path)
+    made = new(tmp_path, normalisation=Normalisation(-40.5, 12.25))
     file = made.folder / "configuration.json"
     content = utils.read_json(file)
     del content["versions"], content["flags"]["method"]

@@ -49,7 +49,8 @@ def test_the_folder_is_what_save_features_exports_and_both_serve(pretrained, run
     assert folder.name == f"tiny_{pretrained.experiment.name}_npy"
     settings = read_settings(folder / "spectrogram.json")
     assert (settings.kind, settings.num_layers, settings.num_features) == ("embedding", 1, 512)
-    assert settings.more == {"dataset": "tiny", "num_crops": 5}
+    weights = utils.digest(pretrained.experiment / "pre.pth")
+    assert settings.more == {"dataset": "tiny", "num_crops": 5, "weights": weights}
     file = Path(run_script(transfer, pretrained.transfer("--protocol linear --save_features")))
     exported = np.load(file.parent / "features.npy")
     there = {row["track_id"]: row for row in rows_of(folder)}

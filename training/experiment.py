@@ -41,10 +41,11 @@ class Experiment:
         file = Path(folder) / "configuration.json"
         content = utils.read_json(file)
         try:
-            measured = content.get("normalisation")
-            normalisation = measured and Normalisation.of(measured)
             flags = utils.Flags(**{"method": None, "backbone": None, **content["flags"]})
             settings = settings_of(content["spectrogram"], where=f"{file}: spectrogram")
+            normalisation = None
+            if settings.kind != "embedding":
+                normalisation = Normalisation.of(content["normalisation"])
             return cls(Path(folder), flags, settings, normalisation, content["genres"], content.get("versions", {}))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise utils.UserError(f"{file} is not the configuration of an experiment") from None

@@ -26,6 +26,8 @@ class ExperimentFeatures(Extractor):
     stays_here = True
 
     def __init__(self, exp_path, exp_dir, data_dir, dataset, num_crops):
+        if num_crops < 1:
+            raise utils.UserError(f"--num_crops {num_crops} must be at least 1")
         experiment = Experiment.open(exp_path, exp_dir)
         folder = open_folder(data_dir, dataset or experiment.flags.dataset)
         check_settings(folder, experiment.settings)
@@ -41,7 +43,8 @@ class ExperimentFeatures(Extractor):
             Track(row.track_id, row.track_id, array_path(row.genre_top, row.track_id), row.genre_top, row.split)
             for row in folder.tracks.itertuples()
         ])  # fmt: skip
-        more = {"dataset": folder.dataset, "num_crops": num_crops}
+        weights = utils.digest(experiment.folder / "pre.pth")  # trained on since, they make other embeddings
+        more = {"dataset": folder.dataset, "num_crops": num_crops, "weights": weights}
         features = f"exp:{experiment.folder.name}"
         super().__init__(Embedding(features, 1, self.encoder.num_features, more=more))
 

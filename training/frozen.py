@@ -55,12 +55,16 @@ class WholeVectors:
 
 @torch.no_grad()
 def extract(network, batches, device, bf16=False):
-    """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device."""
-    was_training = network.training
+    """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device.
+
+    Every module comes back in the mode it was in.
+    """
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     with utils.autocast(device, bf16):
         features = torch.cat([network(x).float() for x in batches])
-    network.train(was_training)
+    for module, training in modes.items():
+        module.training = training
     return features
 
 
@@ -93,14 +97,14 @@ class FrozenFeatures:
     def of(self, crops, tracks=None):
         """(N, C, D) of ``tracks`` (N,) of one split (default: all), (N, C, L, D) of several layers."""
         tracks = torch.arange(len(crops)) if tracks is None else tracks
-        features, there = self.known.get(id(crops), (None, torch.zeros(len(crops), dtype=torch.bool)))
+        features, there = self.known.get(crops, (None, torch.zeros(len(crops), dtype=torch.bool)))
         missing = tracks[~there[tracks]]
         if len(missing):
-            new = self.cut.extract(self.network, crops, None if len(missing) == len(crops) else missing)
+            new = self.cut.extract(self.network, crops, missing)
             if features is None:
                 features = new.new_empty(len(crops), *new.shape[1:])
             features[missing], there[missing] = new, True
-            self.known[id(crops)] = features, there
+            self.known[crops] = features, there
         return features[tracks]
 
 

@@ -35,8 +35,15 @@ class Network:
         """Whether transfer.pth holds all weights; else only the head's, the others are pre.pth."""
         return self.kind != "encoder"
 
+    @property
+    def start(self):
+        """The record of what it was before labels trained it."""
+        return dataclasses.replace(self, kind="encoder") if self.kind == "trained" and self.method else self
+
     def backbone_of(self, experiment):
         """The module that makes features, as it is before any label is seen: (B, 1, F, T) → (B, D)."""
+        if self.seed is not None:
+            utils.set_seed(self.seed)
         return KINDS[self.kind](self, experiment)
 
 
@@ -49,14 +56,15 @@ def untrained(network, experiment):
 
 
 def bare(network, experiment):
+    """A backbone with random weights."""
     return backbones.build(network.backbone, experiment.settings.num_rows, network.pool)
 
 
 # kind → (record, experiment) → module
 KINDS = {
     "encoder": lambda network, experiment: experiment.method().encoder(network.layer, experiment.settings.num_rows),
-    "random": lambda network, experiment: bare(network, experiment),
-    "trained": lambda network, experiment: untrained(network, experiment),
+    "random": bare,
+    "trained": untrained,
     "statistics": lambda network, experiment: rulers.BandStatistics(experiment.settings.n_mels),
     "mfcc": lambda network, experiment: rulers.MFCCStatistics(experiment.settings.n_mels),
     "kmeans": lambda network, experiment: rulers.KMeansDictionary(experiment.settings.n_mels),

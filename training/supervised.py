@@ -60,6 +60,8 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
             chosen = {"epoch": epoch, "validation_accuracy": accuracy}
         if recipe.patience and epoch - chosen["epoch"] >= recipe.patience:
             break
+    if keep_start and chosen["epoch"] == 0 and not recipe.quiet:
+        print("no epoch was better on validation tracks than what training started from: epoch 0 is kept")
     network.load_state_dict(best_state)
     return log, chosen
 
