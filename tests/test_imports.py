@@ -17,7 +17,8 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(pat
 
 # calls that may stand at the top level: each only makes a small object, and reads, writes and computes nothing
 PURE = {
-    "Augmentation", "Fraction", "Protocol", "LinearSegmentedColormap.from_list", "Path", "TABLE.splitlines", "dataclass",
+    "Augmentation", "Fraction", "LinearSegmentedColormap.from_list", "Path", "Protocol", "TABLE.splitlines",
+    "dataclass",
     "dataclasses.field", "dict", "field", "frozenset", "functools.lru_cache", "list", "math.log", "threading.Lock",
     "torch.inference_mode", "torch.no_grad",
     "map(str.split, TABLE.splitlines())",
