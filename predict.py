@@ -65,7 +65,11 @@ def main(args):
             unreadable += 1
             answer["error"] = str(error)
         answers.append(answer)
-    print(json.dumps(answers, indent=2, ensure_ascii=False) if args.json else table(answers, args.top))
+    if args.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+    else:
+        print(f"by {result.name} ({result.protocol}, {result.network_name})")
+        print(table(answers, args.top))
     if unreadable == len(args.files):
         raise utils.UserError("none of the files could be read")
 

@@ -28,7 +28,7 @@ from training.experiment import Experiment
 from training.frozen import Cut, KNNMonitor, evenly
 from training.loop import MeanLoss, schedule
 from training.supervised import batch_size_for
-from training.views import TwoViews, Views
+from training.views import TwoViews, Views, check_batch
 
 LOG_COLUMNS = ["epoch", "loss", "std", "effective_rank", "knn_accuracy", "lr", "clips_per_second", "seconds"]
 DEFAULT_LR = {"Adam": 0.002, "SGD": 0.06}
@@ -128,6 +128,7 @@ def main(args):
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
+    check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
     normalise = resumed.normalisation if resumed else crops.measure_normalisation(train)
@@ -228,6 +229,7 @@ def resolve(args):
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
     utils.check_counts(args, "num_epochs", "num_tracks")
+    utils.check_seconds(args.crop_seconds)
     method = models.METHODS[args.method]
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)

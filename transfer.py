@@ -23,18 +23,9 @@ import utils
 from evaluation import plots, report, results
 from models import backbones, heads
 from models.classifier import Classifier
-from training.given import (
-    LINEAR,
-    Run,
-    curve_sizes,
-    learn_curve,
-    open_given,
-    prepare,
-    resolve,
-    result_of,
-    save_features,
-)
+from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
 from training.networks import state_of
+from training.options import open_given, resolve
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
 from training.task import Task
 from training.views import LabelledViews, Views
@@ -150,9 +141,9 @@ def main(args):
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
     utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
+    result = results.over_seeds(found).write(transfer)
     if flags.save_features:
         save_features(transfer, given, runs[0])
-    result = results.over_seeds(found).write(transfer)
     print_summary(result)
     title = f"{experiment.folder.name}: {transfer.name}, {result.network_name}"
     plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=title)
@@ -177,16 +168,17 @@ def print_summary(result):
 
 def linear(given, seed):
     """Linear probe: one layer on frozen features, its penalty chosen on validation."""
-    return head_on_frozen(given, seed, LINEAR)
+    return head_on_frozen(given, seed)
 
 
 def mlp(given, seed):
     """Hidden layers on frozen features; by default the head of the original work."""
-    return head_on_frozen(given, seed, given.flags.head)
+    return head_on_frozen(given, seed)
 
 
-def head_on_frozen(given, seed, options):
+def head_on_frozen(given, seed):
     """A head on features that are computed once."""
+    options = given.flags.head
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
     features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
     train, validation, test = (features.of(*part) for part in (
@@ -212,7 +204,7 @@ def finetune(given, seed):
     features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
     train, validation = features.of(task.train, labelled), features.of(task.validation)
     labels = task.labels[0][labelled]
-    head, _, _ = fit_head(train, labels, validation, task.labels[1], len(task.genres), LINEAR, recipe)
+    head, _, _ = fit_head(train, labels, validation, task.labels[1], len(task.genres), given.flags.head, recipe)
     network = Classifier(backbone, head)
     groups = layer_wise(network, recipe.lr, given.flags.layer_decay)
     return train_whole(given, network, groups, labelled, recipe, frozen=norms_of(backbone), keep_start=True)
@@ -221,7 +213,7 @@ def finetune(given, seed):
 def scratch(given, seed):
     """The supervised network, from random weights."""
     labelled, backbone = given.labelled(seed), given.backbone(seed)
-    head = heads.genre_head(backbone.num_features, len(given.task.genres)).to(given.task.device)
+    head = heads.genre_head(backbone.num_features, len(given.task.genres), **given.flags.head).to(given.task.device)
     network, recipe = Classifier(backbone, head), given.recipe(seed, len(labelled))
     groups = layer_wise(network, recipe.lr, layer_decay=1.0)
     return train_whole(given, network, groups, labelled, recipe)
@@ -233,10 +225,10 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     batches = LabelledViews(views, task.labels[0], labelled, recipe.batch_size)
-    judge = lambda: cut.extract(network, task.validation)  # noqa: E731
+    judge = lambda: apply(network.head, cut.extract(network.backbone, task.validation))  # noqa: E731
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)
     test = cut.extract(network.backbone, task.test)
-    return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), LINEAR)
+    return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)
 
 
 PROTOCOLS = {"linear": linear, "mlp": mlp, "finetune": finetune, "scratch": scratch}

@@ -135,6 +135,12 @@ def check_counts(args, *names):
             raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
 
 
+def check_seconds(seconds):
+    """Raises :class:`UserError` for a ``--crop_seconds`` that is no length."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"--crop_seconds {seconds:g} is no length of a crop")
+
+
 def check_name(flag, name):
     """Raises :class:`UserError` where a name that becomes part of a folder's is a path."""
     if name.startswith(".") or {"/", "\\", "\0"} & set(name):

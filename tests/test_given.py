@@ -9,8 +9,9 @@ import utils
 from data.folder import Folder, open_folder
 from data.settings import Embedding, Spectrogram, Waveform
 from training import given
-from training.given import Given, network_of, open_given, parse_head, prepare, resolve
+from training.given import Given, network_of, prepare
 from training.networks import Network
+from training.options import open_given, parse_head, resolve
 from training.task import Task
 
 CPU = torch.device("cpu")

@@ -236,7 +236,8 @@ def test_the_table_shows_the_likeliest_and_counts_what_is_right(home, ask, capsy
     names = " ".join(map(str, files))
     common = f"--exp_path {folder.parent} --transfer {folder.name} --device cpu"
     call(predict, f"{common} --top 2 --truth {truth} {names}")
-    header, *lines, last = capsys.readouterr().out.splitlines()
+    speaker, header, *lines, last = capsys.readouterr().out.splitlines()
+    assert speaker == f"by {folder.parent.name}/{folder.name} (linear, stats)"
     assert header.split() == ["file", "true", "genre", "genres"]
     for line, answer, row in zip(lines, answers, rows, strict=True):
         (first, p), (second, q), _ = answer["genres"].items()
@@ -244,7 +245,7 @@ def test_the_table_shows_the_likeliest_and_counts_what_is_right(home, ask, capsy
     right = sum(row["truth"] == row["prediction"] for row in rows)
     assert last == f"{right} of 3 right"
     call(predict, f"{common} {names}")
-    assert len(capsys.readouterr().out.splitlines()) == 3  # without the truth no header and no count
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3  # without the truth no header and no count
 
 
 def test_what_cannot_be_read_is_named_beside_the_answers(home, ask, tmp_path):

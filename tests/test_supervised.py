@@ -13,7 +13,7 @@ import utils
 from models import backbones, heads
 from models.classifier import Classifier
 from models.samplecnn import SampleCNN
-from training.given import LINEAR
+from training.options import LINEAR
 from training.supervised import Recipe, apply, batch_size_for, fit, fit_head, layer_wise, norms_of
 from training.views import LabelledFeatures
 

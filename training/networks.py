@@ -33,8 +33,15 @@ class Network:
         """Whether transfer.pth holds all weights; else only the head's, the others are pre.pth."""
         return self.kind != "encoder"
 
+    @property
+    def start(self):
+        """The record of what it was before labels trained it."""
+        return dataclasses.replace(self, kind="encoder") if self.kind == "trained" and self.method else self
+
     def backbone_of(self, experiment):
         """The module that makes features, as it is before any label is seen: (B, 1, F, T) → (B, D)."""
+        if self.seed is not None:
+            utils.set_seed(self.seed)
         return KINDS[self.kind](self, experiment)
 
 
@@ -49,7 +56,7 @@ def untrained(network, experiment):
 KINDS = {
     "encoder": lambda network, experiment: experiment.method().encoder(network.layer),
     "random": lambda network, experiment: backbones.build(network.backbone),
-    "trained": lambda network, experiment: untrained(network, experiment),
+    "trained": untrained,
     "statistics": lambda network, experiment: backbones.BandStatistics(experiment.settings.n_mels),
     "embeddings": lambda network, experiment: heads.ChooseLayer(network.layer, experiment.settings.num_layers),
 }

@@ -1,0 +1,142 @@
+"""The flags of transfer.py: what they name, their defaults, and what does not go together."""
+
+from dataclasses import dataclass
+
+import augment
+import utils
+from data.folder import check_settings, open_folder
+from models import backbones
+from training.experiment import Experiment
+
+LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}  # the head of a linear probe
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What tells the protocols apart before they train."""
+
+    lr: float
+    frozen: bool = False  # trains a head only
+    pretrained: bool = True  # starts from an experiment's network
+    hidden: bool = False  # its head has hidden layers
+    batches: bool = True  # logistic regression takes all tracks at once
+
+
+PROTOCOLS = {
+    "linear": Protocol(1e-3, frozen=True, batches=False),
+    "mlp": Protocol(1e-3, frozen=True, hidden=True),
+    "finetune": Protocol(5e-4),
+    "scratch": Protocol(1e-3, pretrained=False),
+}
+
+
+def open_given(args):
+    """(:class:`Experiment` or None, :class:`data.folder.Folder`) that the flags name. Raises UserError."""
+    if args.size and args.dataset:
+        raise utils.UserError("give either --size or --dataset, not both")
+    name = args.dataset or (args.size and f"fma_{args.size}")
+    if args.exp_path:
+        experiment = Experiment.open(args.exp_path, args.exp_dir)
+        folder = open_folder(args.data_dir, name or experiment.flags.dataset)
+        check_settings(folder, experiment.settings)
+        warn_if_unfinished(experiment)
+        return experiment, folder
+    folder = name and open_folder(args.data_dir, name, kinds=("spectrogram", "waveform", "embedding"))
+    if not (folder and folder.settings.kind == "embedding") and not alone(args):
+        raise utils.UserError("--exp_path is missing: which experiment? (only scratch and --baseline do without)")
+    if not folder:
+        raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
+    return None, folder
+
+
+def alone(args):
+    """Whether the flags ask for something that needs no pre-trained network."""
+    return bool(args.baseline) or (bool(args.protocol) and not PROTOCOLS[args.protocol].pretrained)
+
+
+def warn_if_unfinished(experiment):
+    wanted, log = getattr(experiment.flags, "num_epochs", None), experiment.folder / "train_log.csv"
+    done = len(log.read_text().splitlines()) - 1 if log.exists() else 0
+    if wanted and 0 < done < wanted:
+        print(f"note: the pre-training of {experiment.folder.name} stopped after {done} of {wanted} epochs")
+
+
+def resolve(args, experiment, folder, device):
+    """The flags with every default filled in, once and for all. Raises :class:`utils.UserError`."""
+    utils.check_counts(args, "num_epochs", "num_seeds", "num_crops")
+    kind = folder.settings.kind
+    name = args.protocol or ("mlp" if kind == "embedding" else "finetune")
+    protocol = PROTOCOLS[name]
+    changes = {
+        "protocol": name,
+        "dataset": folder.dataset,
+        "layer": resolve_layer(args.layer, folder),
+        "backbone": experiment.flags.backbone if experiment else backbone_for(args.backbone, folder.settings),
+        "head": parse_head(args.hidden, args.dropout, args.batch_norm) if protocol.hidden else LINEAR,
+        "lr": protocol.lr if args.lr is None else args.lr,
+        "patience": args.patience or 0,
+    }
+    if not protocol.frozen and kind == "embedding":
+        raise utils.UserError(f"{folder.path} holds embeddings: only --protocol linear and mlp go with them")
+    if args.baseline and kind == "embedding":
+        raise utils.UserError(f"{folder.path} holds embeddings: --baseline goes with spectrograms")
+    for flag in ("train_sizes", "baseline"):
+        if getattr(args, flag) and not protocol.frozen:
+            raise utils.UserError(f"--{flag} goes with --protocol linear or mlp")
+    if experiment and args.backbone not in (None, experiment.flags.backbone):
+        raise utils.UserError(f"--backbone goes without --exp_path: the experiment's is {experiment.flags.backbone}")
+    if args.layer and kind != "embedding" and alone(args):
+        raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
+    if not protocol.frozen:
+        changes["aug"] = augment.choose(args.aug, folder.settings)
+    elif args.aug:
+        raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
+    if kind != "embedding":
+        changes.update(resolve_crops(args, experiment, folder, device, changes["backbone"]))
+    return utils.Flags(**{**vars(args), **changes})
+
+
+def resolve_layer(layer, folder):
+    if folder.settings.kind != "embedding":
+        if layer not in (None, "backbone", "projector"):
+            raise utils.UserError(f"--layer {layer} goes with embeddings; an experiment has backbone and projector")
+        return layer or "backbone"
+    layers = ["all", *map(str, range(folder.settings.num_layers))]
+    if layer not in (None, *layers):
+        raise utils.UserError(f"--layer {layer}: {folder.path} has {', '.join(layers)}")
+    return layer or "all"
+
+
+def backbone_for(asked, settings):
+    """The backbone of a classifier without an experiment; of embeddings, who made them."""
+    if settings.kind == "embedding":
+        return settings.features
+    name = asked or backbones.default_for(settings.kind)
+    backbones.check_input(name, settings.kind)
+    return name
+
+
+def resolve_crops(args, experiment, folder, device, backbone):
+    """How a track is cut: for statistics whole, for all else into crops as long as those of the pre-training."""
+    whole = args.baseline == "stats" and not args.crop_seconds
+    utils.check_seconds(args.crop_seconds)
+    seconds = args.crop_seconds or (experiment and experiment.flags.crop_seconds)
+    seconds = seconds or folder.settings.default_crop_seconds()
+    num_frames = int(folder.tracks["frames"].median()) if whole else folder.settings.frames_in(seconds)
+    return {
+        "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
+        "num_crops": 1 if whole else args.num_crops,
+        "bf16": backbones.uses_bf16(args.bf16, device, backbone, min(folder.settings.num_rows, num_frames)),
+    }
+
+
+def parse_head(hidden, dropout, batch_norm):
+    """{"hidden", "dropout", "batch_norm"} of :func:`models.heads.genre_head`. Raises :class:`utils.UserError`."""
+    try:
+        widths, shares = [int(n) for n in hidden.split(",")], [float(p) for p in dropout.split(",")]
+    except ValueError:
+        raise utils.UserError("--hidden and --dropout are numbers with commas between, such as 512,256") from None
+    shares = shares * len(widths) if len(shares) == 1 else shares
+    if len(shares) != len(widths) or not all(0 <= p < 1 for p in shares) or min(widths) < 1:
+        raise utils.UserError(f"--dropout {dropout} must be a share below 1, or one for each of {hidden}")
+    return {"hidden": widths, "dropout": shares, "batch_norm": batch_norm}
