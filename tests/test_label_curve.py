@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score, log_loss
 import utils
 from data.folder import open_folder
 from models import heads
-from training.options import LINEAR
 from training.label_curve import label_curve, parse_sizes, score
+from training.options import LINEAR
 from training.supervised import Recipe, apply
 from training.task import Task
 
