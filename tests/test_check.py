@@ -136,9 +136,7 @@ def test_splits_and_genres(tmp_path):
 
 
 def test_published_counts(tmp_path):
-    tracks = pd.DataFrame(
-        {"genre_top": "Jazz", "split": ["training"] * 6394 + ["validation"] * 800 + ["test"] * 700}
-    )
+    tracks = pd.DataFrame({"genre_top": "Jazz", "split": ["training"] * 6394 + ["validation"] * 800 + ["test"] * 700})
     findings = list(check.check_counts(Folder("fma_small", tmp_path, settings_of(SETTINGS), tracks)))
     assert [finding.level for finding in findings] == ["note", "warning"]
     assert "6,394 tracks, FMA publishes 6,400" in findings[0].message

@@ -18,10 +18,13 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(pat
 # calls that may stand at the top level: each only makes a small object, and reads, writes and computes nothing
 PURE = {
     "Augmentation", "Fraction", "LinearSegmentedColormap.from_list", "Path", "Protocol", "TABLE.splitlines",
-    "dataclass",
-    "dataclasses.field", "dict", "field", "frozenset", "functools.lru_cache", "list", "math.log", "threading.Lock",
-    "torch.inference_mode", "torch.no_grad",
+    "dataclasses.field", "dict", "field", "frozenset", "list", "math.log", "threading.Lock",
     "map(str.split, TABLE.splitlines())",
+}  # fmt: skip
+# a decorator is a call as well, with or without brackets: each of these only wraps what it stands on
+DECORATORS = {
+    "classmethod", "contextlib.contextmanager", "dataclass", "functools.cache", "functools.cached_property",
+    "functools.lru_cache", "property", "staticmethod", "torch.inference_mode", "torch.no_grad",
 }  # fmt: skip
 
 
@@ -50,6 +53,10 @@ def faults_of_imports(source, place):
                 yield f"line {node.lineno}: relative import"
             if any(alias.name == "*" for alias in node.names):
                 yield f"line {node.lineno}: star import"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            names = [word.value for word in node.args[:1] if isinstance(word, ast.Constant)]
+            if not names or names[0].startswith("."):
+                yield f"line {node.lineno}: import of a name that is not written out"
         for name in names:
             if name.split(".")[0] in OURS - allowed_in(place):
                 yield f"line {node.lineno}: {place} imports {name}"
@@ -84,6 +91,14 @@ def test_imports_follow_the_rule(path):
         ("benchmarks/augmentations.py", "from benchmarks import other", False),
         ("data/crops.py", "from . import folder", False),
         ("data/crops.py", "from data.folder import *", False),
+        ("data/crops.py", "importlib.import_module('numpy')\n__import__('data.folder')", True),
+        ("data/crops.py", "def f():\n    return importlib.import_module('models.heads')", False),
+        ("data/crops.py", "from importlib import import_module\nimport_module('training')", False),
+        ("data/crops.py", "__import__('augment')", False),
+        ("transfer.py", "def f(name):\n    return importlib.import_module(name)", False),
+        ("transfer.py", "importlib.import_module(f'data.{name}')", False),
+        ("data/crops.py", "importlib.import_module(name='data.' + name)", False),
+        ("data/crops.py", "importlib.import_module('.heads', 'models')", False),
     ],
 )
 def test_the_rule_itself(place, source, good):
@@ -102,9 +117,11 @@ def runs_at_import(source):
 def runs_in(body, at_the_top=False):
     for number, node in enumerate(body):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from calls_in([*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)])
+            yield from decorations(node)
+            yield from calls_in([node.args, *filter(None, [node.returns])])  # defaults and annotations
         elif isinstance(node, ast.ClassDef):
-            yield from calls_in([*node.decorator_list, *node.bases, *(word.value for word in node.keywords)])
+            yield from decorations(node)
+            yield from calls_in([*node.bases, *(word.value for word in node.keywords)])
             yield from runs_in(node.body)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             yield from calls_in([node])
@@ -120,10 +137,20 @@ def is_main_guard(node):
     return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'" and not node.orelse
 
 
+def decorations(node):
+    """Decorators that are none of ``DECORATORS``, and calls in the brackets of those that are."""
+    for one in node.decorator_list:
+        name, inside = (one.func, [*one.args, *one.keywords]) if isinstance(one, ast.Call) else (one, [])
+        if ast.unparse(name) not in DECORATORS:
+            yield f"line {one.lineno}: @{ast.unparse(one)}"
+        yield from calls_in(inside)
+
+
 def calls_in(nodes):
     """Calls of what is not ``PURE``, but for those that wait inside of a lambda."""
     for node in nodes:
         if isinstance(node, ast.Lambda):
+            yield from calls_in([node.args])
             continue
         if isinstance(node, ast.Call) and not PURE & {ast.unparse(node), ast.unparse(node.func)}:
             yield f"line {node.lineno}: {ast.unparse(node)}"
@@ -148,6 +175,8 @@ def test_nothing_runs_at_import(path):
         "NAMES = frozenset({'a'})\nNEPER = math.log(10) / 10\nPAIRS = [x for x in (1, 2)]",
         "def f(x, y=3, *, z=(1, 2)):\n    return expensive(x)",
         "@functools.lru_cache(maxsize=8)\ndef f():\n    return expensive()",
+        "@contextlib.contextmanager\ndef f(x: int | None, *args: str) -> list[int]:\n    yield expensive()",
+        "class A:\n    @property\n    def f(self):\n        @anything\n        def g(): pass\n        return g",
         "@dataclass(frozen=True)\nclass A(B):\n    'Doc.'\n    x: dict = field(default_factory=dict)\n    y = 1",
         "class A:\n    def f(self):\n        return expensive()",
         "async def f():\n    await expensive()",
@@ -188,6 +217,18 @@ def test_what_may_stand_at_the_top(source):
         "def f(x=expensive()):\n    pass",
         "def f(*, x=expensive()):\n    pass",
         "@register(expensive())\ndef f():\n    pass",
+        "@register\ndef f():\n    pass",
+        "@register\nclass A:\n    pass",
+        "@functools.lru_cache(maxsize=expensive())\ndef f():\n    pass",
+        "@property\n@register\ndef f():\n    pass",
+        "@(lambda f: expensive())\ndef f():\n    pass",
+        "class A:\n    @register\n    def f(self):\n        pass",
+        "def f(x: expensive()):\n    pass",
+        "def f(*args: expensive(), y: int = 1):\n    pass",
+        "def f() -> list[expensive()]:\n    pass",
+        "class A:\n    async def f(self, *, x: expensive()):\n        pass",
+        "class A:\n    x: expensive() = 1",
+        "X = lambda x=expensive(): x",
         "class A:\n    x = expensive()",
         "class A:\n    expensive()",
         "class A(base()):\n    pass",

@@ -126,7 +126,9 @@ def test_any_collection_and_extractor_make_a_folder(tmp_path, run_script, monkey
     [
         ("", "say what to convert"),
         ("--dataset own", "say what to convert"),
-        ("--size small --dataset own", "give either --size"),
+        ("--size small --source .", "give either --size"),
+        ("--size small --dataset own --source .", "give either --size"),
+        ("--size small --dataset ../own", "--dataset ../own is a name, not a path"),
         ("--dataset ../own --source .", "--dataset ../own is a name, not a path"),
         ("--check", "say what to check"),
         ("--check --size small --dataset own", "say what to check"),
@@ -141,6 +143,14 @@ def test_bad_input_gets_one_sentence(command, message, tmp_path, monkeypatch, ru
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("", "fma_small"), ("--dataset own", "own"), ("--features waveform", "fma_small_waveform")]
+)
+def test_fma_goes_into_the_folder_that_is_named(command, name, monkeypatch):
+    monkeypatch.setattr(preprocessing.fma, "find", lambda data_dir, size: f"{size} in {data_dir}")
+    assert preprocessing.open_source(flags(f"--size small --data_dir here {command}"))[:2] == (name, "small in here")
 
 
 def test_other_settings_are_refused_or_start_anew(music, tmp_path, run_script):

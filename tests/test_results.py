@@ -91,7 +91,7 @@ def test_what_it_says_on_the_screen():
     result = make_result()
     lines = str(result).splitlines()
     low, high = result.metrics["accuracy_ci95"]
-    assert lines[0] == "linear on fma_small: 200 test tracks, 6 genres, trained on 6394"
+    assert lines[0] == "linear on fma_small, simsiam resnet18: 200 test tracks, 6 genres, trained on 6394"
     assert f"{result.metrics['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; chance 0.167" in lines[1]
     assert [line.split()[0] for line in lines[1:]] == ["accuracy", "macro-F1", "ROC-AUC", "top-5"]
 
