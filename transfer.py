@@ -115,7 +115,11 @@ def get_args_parser():
 
     group = parser.add_argument_group("crops")
     group.add_argument("--crop_seconds", type=float, help="length of a crop (default: the experiment's)")
-    group.add_argument("--num_crops", type=int, default=5, help="crops of a track, averaged")
+    group.add_argument(
+        "--num_crops", type=int,
+        help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, statistics and "
+        "the frozen features of 'frames' are of the whole track at once)",
+    )  # fmt: skip
 
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=int, default=0, help="first seed")

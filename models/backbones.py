@@ -23,6 +23,7 @@ RESNETS = {
     "resnet152": (Bottleneck, [3, 8, 36, 3]),
 }
 WAVEFORM = ("samplecnn",)  # these hear waveforms, all others look at spectrograms
+WHOLE = ("frames",)  # these summarise any number of frames as well as a few: a track is heard at once
 
 
 class Backbone(nn.Module):

@@ -15,6 +15,7 @@ from training.options import open_given, parse_head, resolve
 from training.task import Task
 
 CPU = torch.device("cpu")
+POOL = "mean_std_max"
 
 
 def parse(flags):
@@ -73,7 +74,6 @@ def test_defaults_depend_on_what_the_arrays_are():
     ("--aug wind", Spectrogram(), "no augmentation 'wind'"),
     ("--protocol scratch --backbone resnet18", Waveform(), "resnet18 takes spectrograms"),
     ("--protocol scratch --backbone samplecnn", Spectrogram(), "samplecnn takes waveforms"),
-    ("--layer 3", Spectrogram(), "goes with embeddings"),
     ("--layer 4", Embedding(num_layers=4), "has all, 0, 1, 2, 3"),
     ("--layer projector", Embedding(num_layers=4), "has all, 0, 1, 2, 3"),
     ("--num_epochs 0", Spectrogram(), "--num_epochs 0 must be at least 1"),
@@ -127,11 +127,11 @@ def test_the_experiment_brings_its_dataset_backbone_and_crops(opened):
 
 
 @pytest.mark.parametrize(("flags", "record"), [
-    ("--protocol linear", Network("encoder", "simsiam", "conv8", "backbone")),
-    ("--protocol mlp --layer projector", Network("encoder", "simsiam", "conv8", "projector")),
-    ("--protocol finetune", Network("trained", "simsiam", "conv8", "backbone")),
-    ("--protocol scratch --seed 4", Network("trained", None, "conv8", "backbone", 4)),
-    ("--protocol linear --baseline random --seed 4", Network("random", None, "conv8", "backbone", 4)),
+    ("--protocol linear", Network("encoder", "simsiam", "conv8", "backbone", POOL)),
+    ("--protocol mlp --layer projector", Network("encoder", "simsiam", "conv8", "projector", POOL)),
+    ("--protocol finetune", Network("trained", "simsiam", "conv8", "backbone", POOL)),
+    ("--protocol scratch --seed 4", Network("trained", None, "conv8", "backbone", POOL, 4)),
+    ("--protocol linear --baseline random --seed 4", Network("random", None, "conv8", "backbone", POOL, 4)),
     ("--protocol linear --baseline stats", Network("statistics")),
 ])  # fmt: skip
 def test_the_record_says_what_makes_the_features(opened, flags, record):

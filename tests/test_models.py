@@ -121,7 +121,8 @@ def test_a_backbone_hears_or_sees_and_says_what_it_needs():
         backbones.check_input(name, "waveform" if hears else "spectrogram", 60000)
         with pytest.raises(utils.UserError, match=f"{name} takes {'waveform' if hears else 'spectrogram'}s"):
             backbones.check_input(name, "spectrogram" if hears else "waveform")
-        assert backbones.build(name).num_features == (2048 if name in ("resnet50", "resnet101", "resnet152") else 512)
+        widths = {"resnet50": 2048, "resnet101": 2048, "resnet152": 2048, "frames": 3 * 512}
+        assert backbones.build(name).num_features == widths.get(name, 512)
     with pytest.raises(utils.UserError, match="59049 samples, not 59048"):
         backbones.check_input("samplecnn", "waveform", 59048)
     assert [backbones.default_for(kind) for kind in ("waveform", "spectrogram")] == ["samplecnn", "resnet18"]

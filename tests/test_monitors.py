@@ -75,7 +75,7 @@ def train_simsiam():
     data = torch.randn(512, 32)
     backbone = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64))
     backbone.num_features = 64
-    method = SimSiam(backbone, dim=64, pred_dim=16)
+    method = SimSiam(backbone, dim=64, proj_dim=0, pred_dim=16, cov=0, identity_start=False)  # the paper's
     optimiser = torch.optim.SGD(method.parameters(), lr=0.2, momentum=0.9)
     for _ in range(150):
         x = data[torch.randperm(512)[:256]]

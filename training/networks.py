@@ -95,6 +95,6 @@ def load_classifier(result, experiment, device):
         if set(weights) != set(expected):
             raise KeyError
         classifier.load_state_dict({**classifier.state_dict(), **weights})
-    except (RuntimeError, KeyError, TypeError, ValueError):
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise utils.UserError(f"{file} does not fit its result.json") from None
     return classifier.to(device).eval()

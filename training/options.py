@@ -95,7 +95,7 @@ def resolve(args, experiment, folder, device):
     elif args.aug:
         raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
     if kind != "embedding":
-        changes.update(resolve_crops(args, experiment, folder, device, changes["backbone"]))
+        changes.update(resolve_crops(args, protocol, experiment, folder, device, changes["backbone"]))
     return utils.Flags(**{**vars(args), **changes})
 
 
@@ -117,16 +117,17 @@ def backbone_for(asked, settings):
     return name
 
 
-def resolve_crops(args, experiment, folder, device, backbone):
-    """How a track is cut: for statistics whole, for all else into crops as long as those of the pre-training."""
-    whole = args.baseline in RULERS and not args.crop_seconds
+def resolve_crops(args, protocol, experiment, folder, device, backbone):
+    """How a track is cut: for what summarises any length whole, for all else into crops as in the pre-training."""
     utils.check_seconds(args.crop_seconds)
+    any_length = args.baseline in RULERS or (protocol.frozen and backbone in backbones.WHOLE)
+    whole = any_length and not args.crop_seconds and not args.num_crops
     seconds = args.crop_seconds or (experiment and experiment.flags.crop_seconds)
     seconds = seconds or folder.settings.default_crop_seconds()
     num_frames = int(folder.tracks["frames"].median()) if whole else folder.settings.frames_in(seconds)
     return {
         "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
-        "num_crops": 1 if whole else args.num_crops,
+        "num_crops": 1 if whole else args.num_crops or 5,
         "bf16": backbones.uses_bf16(args.bf16, device, backbone, min(folder.settings.num_rows, num_frames)),
     }
 
