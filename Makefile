@@ -8,7 +8,7 @@ SHELL := bash
 
 DEMO := --size small --data_dir demo/data
 RUNS := --exp_dir demo/exp
-LINEAR := --protocol linear --num_crops 3
+LINEAR := --protocol linear
 
 .venv/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Siamusic needs Python 3.11 or newer")'
@@ -21,7 +21,7 @@ LINEAR := --protocol linear --num_crops 3
 demo: .venv/installed
 	@$(PY) -m data.synthetic $(DEMO) --seconds 6
 	$(PY) preprocessing.py $(DEMO) --n_mels 64
-	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --backbone resnet18 --num_epochs 10 --batch_size 32 --crop_seconds 3 | tee -a /dev/stderr | tail -1)
+	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --num_epochs 20 --batch_size 32 --crop_seconds 3 | tee -a /dev/stderr | tail -1)
 	result=$$($(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) | tee -a /dev/stderr | tail -1)
 	for baseline in random stats; do $(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) --baseline $$baseline; done
 	echo
