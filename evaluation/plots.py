@@ -86,7 +86,7 @@ def training_curves(rows, dim=None, title="pre-training"):
     ``dim``, the dimension of the projections, adds the healthy std 1/√dim to that panel.
     """
     panels = [panel for panel in RUN_PANELS if np.isfinite(_column(rows, panel[0])).any()]
-    columns = min(3, max(1, len(panels)))
+    columns = min(4 if len(panels) > 6 else 3, max(1, len(panels)))
     lines = max(1, math.ceil(len(panels) / columns))
     figure = _figure(4.2 * columns, 2.9 * lines + 0.4, title)
     epoch = _column(rows, "epoch")
