@@ -306,7 +306,8 @@ def open_resumed(args):
 def resumed_flags(experiment, args):
     """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
     here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
-    return utils.Flags(**{**vars(args), **BEFORE, **vars(experiment.flags), **here})
+    before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
+    return utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here})
 
 
 # ------------------------------------------------------------------ the experiment folder

@@ -27,8 +27,7 @@ NEAR_DB = 3.0  # the same recording, encoded or cut a little differently
 CONSTANT_DB = 1.0  # range of values below which there is nothing to hear
 SILENT_SHARE = 0.5  # of the frames at the floor of the dB scale
 FEW_TRACKS = 10  # of a genre in a split: too few to say anything about it
-WORDS = {"duplicates": "identical", "missing": "missing", "constant": "constant", "silent": "silent"}  # of a finding
-FINE = {
+LOOKED_FOR = {  # kind of finding → what is said where there is none of it
     "duplicates": "duplicates",
     "missing": "missing files",
     "constant": "constant spectrograms",
@@ -39,11 +38,15 @@ SIGNATURE = (16, 32)  # mel bands × frames that a spectrogram is averaged to, t
 
 @dataclass
 class Finding:
-    """``level``: error (a script will fail), warning (results suffer) or note; ``tracks``: which ones, as text."""
+    """``level``: error (a script will fail), warning (results suffer) or note; ``tracks``: which ones, as text.
+
+    kind: a key of ``LOOKED_FOR``, or "".
+    """
 
     level: str
     message: str
     tracks: list[str] = field(default_factory=list)
+    kind: str = ""
 
 
 def check_folder(folder):
@@ -64,15 +67,15 @@ def describe(findings, most=20):
     """The findings as text to print, at most ``most`` tracks each."""
     if not findings:
         return "nothing found: no duplicates, no gaps, no silence"
-    lines, said = [], " ".join(finding.message for finding in findings)
-    fine = [what for what in ("duplicates", "missing", "constant", "silent") if WORDS[what] not in said]
+    lines, found = [], {finding.kind for finding in findings}
+    fine = [words for kind, words in LOOKED_FOR.items() if kind not in found]
     for finding in findings:
         lines.append(f"{finding.level}: {finding.message}")
         lines += [f"    {track}" for track in finding.tracks[:most]]
         if len(finding.tracks) > most:
             lines.append(f"    … and {len(finding.tracks) - most} more")
     if fine:
-        lines.append("fine: no " + ", no ".join(FINE[what] for what in fine))
+        lines.append("fine: no " + ", no ".join(fine))
     return "\n".join(lines)
 
 
@@ -132,7 +135,7 @@ def read_all(folder):
         "silent": ("note", f"spectrograms that are silent in more than {SILENT_SHARE:.0%} of their frames"),
     }
     findings = [
-        Finding(level, f"{text} ({len(faults[fault]):,})", faults[fault])
+        Finding(level, f"{text} ({len(faults[fault]):,})", faults[fault], fault)
         for fault, (level, text) in messages.items()
         if faults[fault]
     ]
@@ -238,6 +241,11 @@ def describe_duplicates(tracks, groups):
         "beside excluded": ("note", "no harm, all but one are excluded"),
     }
     return [
-        Finding(advice[where][0], f"{sound} tracks {where}: {advice[where][1]} (groups: {len(texts)})", texts)
+        Finding(
+            advice[where][0],
+            f"{sound} tracks {where}: {advice[where][1]} (groups: {len(texts)})",
+            texts,
+            kind="duplicates",
+        )
         for (where, sound), texts in sorted(kinds.items())
     ]

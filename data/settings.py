@@ -50,6 +50,10 @@ class Settings:
 class Timed(Settings):
     """Arrays (rows, T) whose columns are moments in time: crops can be cut from them."""
 
+    @property
+    def num_rows(self):
+        return self.n_mels
+
     def frames_in(self, seconds):
         if not math.isfinite(seconds) or seconds < 0:
             raise utils.UserError(f"{seconds:g} seconds are no length of a crop")
@@ -80,10 +84,6 @@ class Spectrogram(Timed):
     dtype: str = "float16"
     more: dict = field(default_factory=dict)  # what other hands have written beside
 
-    @property
-    def num_rows(self):
-        return self.n_mels
-
     def default_crop_seconds(self):
         """5 s, or as long as 64 frames take where the frames are coarse."""
         return max(5.0, round(self.seconds_in(LEAST_FRAMES), 2))
@@ -106,10 +106,6 @@ class Waveform(Timed):
     n_mels: int = 1
     dtype: str = "int16"
     more: dict = field(default_factory=dict)
-
-    @property
-    def num_rows(self):
-        return self.n_mels
 
     def default_crop_seconds(self):
         """What a SampleCNN hears at once."""
@@ -143,7 +139,6 @@ class Embedding(Settings):
         return stored.float()
 
 
-KINDS = (Spectrogram, Waveform, Embedding)
 REQUIRED = {
     Spectrogram: ("sample_rate", "hop_length", "n_mels", "dtype"),
     Waveform: ("sample_rate", "dtype"),

@@ -3,7 +3,7 @@
     backbone           what the backbone gives its projector
     projector          the projections themselves
     stage1, stage2 …   the map of a stage, read out as the last one is
-    stats, mfcc, kmeans    those of a ruler (:mod:`models.rulers`) beside the network
+    stats, mfcc, kmeans    those of a ruler (:mod:`models.rulers`) beside the network, of bands normalised as its are
 
 Axes: B batch, F mel band, T frame, D features.
 """
@@ -43,6 +43,10 @@ class Layers(nn.Module):
         widths.update({name: ruler.num_features for name, ruler in self.rulers.items()})
         self.widths = [widths[name] for name in self.names]
         self.num_features = sum(self.widths)
+
+    @property
+    def seeded(self):
+        return any(ruler.seeded for ruler in self.rulers.values())
 
     def fit(self, batches, seed=0):
         """Shows training spectrograms to the rulers, which need to see some."""

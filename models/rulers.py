@@ -16,7 +16,13 @@ NUM_MFCC = 20
 
 
 class Ruler(nn.Module):
-    """What the rulers share: most of them have nothing to fit."""
+    """What the rulers share: most of them have nothing to fit.
+
+    seeded: whether its features depend on the seed; per_band: whether it wants bands that are normalised each for
+    itself, or all alike, as where differences between bands are what it measures.
+    """
+
+    seeded, per_band = False, True
 
     def fit(self, batches, seed=0):
         """batches: spectrograms (B, 1, F, T) of training tracks."""
@@ -41,6 +47,8 @@ class MFCCStatistics(Ruler):
     The coefficients are the orthonormal DCT-II of the log-mel spectrum, as in librosa (Davis & Mermelstein 1980).
     """
 
+    per_band = False
+
     def __init__(self, num_mels):
         super().__init__()
         number = min(NUM_MFCC, num_mels)
@@ -60,6 +68,8 @@ class KMeansDictionary(Ruler):
     max(0, mean distance − distance to k), the "triangle" of Coates & Ng 2012, section 3; the answers are summarised
     over time by mean, deviation and maximum.
     """
+
+    seeded = True
 
     def __init__(self, num_mels, num_centroids=512, floor=0.1, columns=100_000):
         super().__init__()

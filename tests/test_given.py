@@ -162,7 +162,8 @@ def test_backbones_are_fresh_for_each_seed_and_random_ones_differ(opened):
 
 @pytest.mark.parametrize(("flags", "same"), [
     ("--protocol linear", True), ("--protocol finetune", True), ("--protocol linear --baseline stats", True),
-    ("--protocol linear --baseline random", False),
+    ("--protocol linear --baseline random", False), ("--protocol linear --baseline kmeans", False),
+    ("--protocol linear --layer backbone+kmeans", False),
 ])  # fmt: skip
 def test_frozen_features_are_shared_by_seeds_that_change_nothing(opened, flags, same):
     there = opened(flags)
@@ -222,3 +223,15 @@ def test_only_the_pretrained_can_be_tuned(opened, pretrained_once):
     with pytest.raises(utils.UserError, match="no pre-trained network"):
         network_of(resolved("--protocol finetune"), bare)
     assert isinstance(opened("--protocol linear"), Given)
+
+
+@pytest.mark.parametrize(("baseline", "per_band"), [
+    ("stats", True), ("kmeans", True), ("random", True), ("mfcc", False),
+])  # fmt: skip
+def test_rulers_and_random_weights_see_bands_normalised_as_networks_do(pretrained_once, baseline, per_band):
+    """All but cepstra, which measure the differences between bands."""
+    args = parse(f"{pretrained_once.where} --dataset tiny --protocol linear --baseline {baseline}")
+    experiment, folder = open_given(args)
+    flags = resolve(args, experiment, folder, CPU)
+    there = prepare(Task(folder, CPU), experiment, flags)
+    assert isinstance(there.experiment.normalisation.mean, tuple) == per_band

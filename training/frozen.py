@@ -10,6 +10,7 @@ import torch
 
 import utils
 from evaluation import monitors
+from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
 MONITOR_TRACKS = 2000  # of training, and as many of validation, that features are judged with while they are learned
@@ -71,7 +72,7 @@ def extract(network, batches, device, bf16=False):
 @torch.no_grad()
 def fit_norms(network, batches):
     """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T): random weights, fairly judged."""
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    norms = norms_of(network)
     if not norms:
         return
     before = [(norm, norm.momentum) for norm in norms]

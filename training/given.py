@@ -35,7 +35,7 @@ class Given:
     flags: utils.Flags
     cut: object  # a Cut, or WholeVectors
     network: Network
-    known: dict = field(default_factory=dict)  # seed of random weights, or None → FrozenFeatures
+    known: dict = field(default_factory=dict)  # seed that the features depend on, or None → FrozenFeatures
 
     def labelled(self, seed):
         return self.task.labelled(self.flags.label_fraction, seed)
@@ -59,19 +59,18 @@ class Given:
 
     def frozen(self, backbone, seed):
         """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""
-        features = self.known.setdefault(
-            seed if self.network.kind == "random" else None, FrozenFeatures(backbone, self.cut)
-        )
+        seeded = self.network.kind == "random" or getattr(backbone, "seeded", False)
+        features = self.known.setdefault(seed if seeded else None, FrozenFeatures(backbone, self.cut))
         features.network = backbone  # the same weights, fresh: those of the seed before may be fine-tuned by now
         return features
 
     def recipe(self, seed, num_train):
         """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
-        flags = self.flags
+        flags, batch_size = self.flags, batch_size_for(self.flags.batch_size, num_train)
         if PROTOCOLS[flags.protocol].batches:
-            check_batch(batch_size_for(flags.batch_size, num_train), num_train)
+            check_batch(batch_size, num_train)
         return Recipe(
-            num_epochs=flags.num_epochs, batch_size=batch_size_for(flags.batch_size, num_train), lr=flags.lr,
+            num_epochs=flags.num_epochs, batch_size=batch_size, lr=flags.lr,
             weight_decay=flags.weight_decay, patience=flags.patience, seed=seed, bf16=self.cut.bf16,
         )  # fmt: skip
 
@@ -97,7 +96,8 @@ def prepare(task, experiment, flags):
         return Given(task, experiment, flags, WholeVectors(), network_of(flags, experiment))
     if experiment is None:
         training = task.train if flags.train_split == "training" else task.validation
-        experiment = Experiment.new(new_flags(flags), task.folder, measure_normalisation(training))
+        per_band = RULERS[flags.baseline].per_band if flags.baseline in RULERS else True
+        experiment = Experiment.new(new_flags(flags), task.folder, measure_normalisation(training, per_band))
     num_frames = settings.frames_in(flags.crop_seconds)
     cut = Cut(num_frames, flags.num_crops, experiment.normalisation, task.device, flags.bf16)
     return Given(task, experiment, flags, cut, network_of(flags, experiment))
