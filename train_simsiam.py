@@ -29,13 +29,13 @@ from training.experiment import Experiment
 from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import MeanLoss, schedule
 from training.supervised import batch_size_for
-from training.views import TwoViews, Views, check_batch
+from training.views import TrackViews, Views, check_batch
 
 LOG_COLUMNS = [
     *("epoch", "loss", "std", "effective_rank", "backbone_rank", "knn_accuracy", "probe_accuracy"),
     *("lr", "clips_per_second", "seconds"),
 ]
-BEFORE = {"pool": "average", "normalise": "global"}  # of experiments that were made before there were such flags
+BEFORE = {"pool": "average", "normalise": "global", "num_views": 2}  # of experiments that were made before there were such flags
 DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
@@ -47,6 +47,7 @@ METHOD_OPTIONS = {  # the defaults are the method's own
     "temperature": (float, "NT-Xent: low values weigh the hardest negatives most"),
     "ema": (float, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
 }
+LEAST_FRAMES = 16  # of a view, where the default has to be short
 MONITOR_ROWS = 512  # projections that std and rank are measured on
 
 
@@ -58,11 +59,19 @@ def get_args_parser():
     group.add_argument("--dataset", help="name of a spectrogram folder: <data_dir>/<dataset>_npy")
     group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     group.add_argument("--num_tracks", type=int, help="train on so many tracks only, evenly chosen (default: all)")
-    group.add_argument("--crop_seconds", type=float, help="length of a view (default: 5 s, at least 64 frames)")
+    group.add_argument(
+        "--num_views", type=int,
+        help="views of a track; of more than two, each predicts the mean of the others (FastSiam), which needs fewer "
+        "epochs (default: " + ", ".join(f"{n} {m.default_views}" for n, m in models.METHODS.items()) + ")",
+    )  # fmt: skip
+    group.add_argument(
+        "--crop_seconds", type=float,
+        help="length of a view (default: 5 s, at least 64 frames; of 'frames' less where the views would overlap)",
+    )  # fmt: skip
     group.add_argument(
         "--pair", choices=["disjoint", "different", "same"], default="disjoint",
-        help="the two views are crops of a track that do not overlap (where it is long enough), crops that may, or "
-        "(the paper's) the same crop, augmented twice",
+        help="the views are crops of a track that do not overlap (where it is long enough), crops that may, or (the "
+        "paper's) the same crop, augmented anew for each",
     )  # fmt: skip
 
     group = parser.add_argument_group("augmentation", augment.describe())
@@ -158,7 +167,8 @@ def main(args):
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
     normalise = resumed.normalisation if resumed else crops.measure_normalisation(train, flags.normalise == "band")
-    views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
+    crop = Views(train, augmentation, normalise, num_frames)
+    views = TrackViews(crop, flags.batch_size, flags.pair, flags.num_views)
 
     # -------- what to train
     utils.set_seed(flags.seed)
@@ -199,10 +209,10 @@ def train_one_epoch(method, views, optimiser, rates, epoch, num_epochs, bf16, de
     seen = collections.deque(maxlen=math.ceil(MONITOR_ROWS / views.batch_size))
 
     bar = utils.progress(views, desc=f"epoch {epoch}")
-    for step, (x1, x2) in enumerate(bar, start=1):
+    for step, x in enumerate(bar, start=1):
         lr = optimiser.param_groups[0]["lr"]
         with utils.autocast(device, bf16):
-            loss, z = method(x1, x2)
+            loss, z = method(*x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -269,6 +279,9 @@ def resolve(args):
     utils.check_counts(args, "num_epochs", "num_tracks")
     utils.check_seconds(args.crop_seconds)
     method = models.METHODS[args.method]
+    if args.num_views is not None and not 2 <= args.num_views <= method.most_views:
+        most = f"2 to {method.most_views}" if method.most_views > 2 else "2"
+        raise utils.UserError(f"--num_views {args.num_views}: --method {args.method} takes {most}")
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
         for name, default in method.options().items()
@@ -278,6 +291,7 @@ def resolve(args):
         **options,
         "dataset": args.dataset or f"fma_{args.size}",
         "backbone": args.backbone or method.default_backbone,
+        "num_views": method.default_views if args.num_views is None else args.num_views,
         "lr": DEFAULT_LR[args.optim] if args.lr is None else args.lr,
         "weight_decay": DEFAULT_DECAY[args.optim] if args.weight_decay is None else args.weight_decay,
         "warmup_epochs": args.num_epochs / 20 if args.warmup_epochs is None else args.warmup_epochs,
@@ -287,12 +301,22 @@ def resolve(args):
 def resolve_input(flags, folder, device):
     """What depends on the arrays: the crop, the views, the precision. Raises :class:`utils.UserError`."""
     settings = folder.settings
-    seconds = flags.crop_seconds or settings.default_crop_seconds()
+    aug = augment.choose(flags.aug, settings)
+    seconds = flags.crop_seconds or default_crop_seconds(flags.but(aug=aug), folder)
     backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
-    aug = augment.choose(flags.aug, settings)
     return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
+
+
+def default_crop_seconds(flags, folder):
+    """The settings' own; of a backbone that needs no certain length, less where the views could not lie apart."""
+    usual = folder.settings.default_crop_seconds()
+    if flags.pair != "disjoint" or flags.backbone not in backbones.WHOLE:
+        return usual
+    context = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p).context
+    room = int(folder.tracks["frames"].median() / (flags.num_views * context))
+    return min(usual, folder.settings.seconds_in(max(LEAST_FRAMES, room)))
 
 
 def open_resumed(args):

@@ -52,15 +52,17 @@ class _Crops:
         room = (self.lengths[tracks] - num_frames + 1).clamp_min(1)
         return (torch.rand(tracks.shape) * room).long()
 
-    def random_pairs(self, tracks, num_frames):
-        """Two first frames for each of ``tracks`` (any shape), of crops that do not overlap where a track is long
-        enough; where it is not, they begin at its two ends."""
-        room = (self.lengths[tracks] - num_frames).clamp_min(0)  # for the later crop to begin in
-        slack = (room - num_frames).clamp_min(0)
-        early, late = (torch.rand(2, *tracks.shape) * (slack + 1)).long().sort(0).values
-        late = late + torch.minimum(room, torch.tensor(num_frames))
-        swap = torch.rand(tracks.shape) < 0.5
-        return torch.where(swap, late, early), torch.where(swap, early, late)
+    def disjoint_starts(self, tracks, num_frames, num_crops=2):
+        """First frames of ``num_crops`` crops, in random order, for each of ``tracks`` (any shape): (num_crops, …).
+
+        They do not overlap where a track is long enough; where it is not, they are spread from its begin to its end.
+        """
+        room = (self.lengths[tracks] - num_frames).clamp_min(0)  # for the last crop to begin in
+        apart = (room // (num_crops - 1)).clamp_max(num_frames)
+        slack = (room - num_frames * (num_crops - 1)).clamp_min(0)
+        starts = (torch.rand(num_crops, *tracks.shape) * (slack + 1)).long().sort(0).values
+        number = torch.arange(num_crops).view(-1, *[1] * tracks.ndim)
+        return (starts + number * apart).gather(0, torch.rand(num_crops, *tracks.shape).argsort(0))
 
     def even_starts(self, tracks, num_frames, num_crops):
         """First frames of ``num_crops`` crops spread evenly from a track's begin to its end: (N, num_crops)."""

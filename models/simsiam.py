@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import torch
+
 from models import heads
 from models.losses import covariance
 from models.losses import negative_cosine_similarity as D
@@ -9,16 +11,18 @@ from models.method import Method
 
 
 class SimSiam(Method):
-    """Two views of a track predict each other; a stop-gradient keeps the solution from collapsing.
+    """The views of a track predict each other; a stop-gradient keeps the solution from collapsing.
 
     backbone: module with ``num_features``; dim: of the projections z; proj_dim: width of the projector's one hidden
     layer, 0 for the paper's two, as wide as the features; pred_dim: of the predictor's bottleneck.
 
     Two things are not the paper's. On small collections z gathers in a few directions, and these keep it from that:
     cov: weight of VICReg's covariance term on z, 0 for the paper's loss; identity_start: the predictor is z + h(z),
-    and begins as the identity, so that the first steps already pull the two views of a track together.
+    and begins as the identity, so that the first steps already pull the views of a track together. With more than two
+    views, each predicts the mean of the others' projections: FastSiam (Pototzky et al. 2022).
     """
 
+    default_views, most_views = 4, 16
     before: ClassVar[dict] = {"proj_dim": 0, "cov": 0.0, "identity_start": False}
 
     def __init__(self, backbone, dim=512, proj_dim=512, pred_dim=256, cov=0.02, identity_start=True):
@@ -29,14 +33,15 @@ class SimSiam(Method):
             self.predictor = heads.Residual(self.predictor)
         self.cov = cov
 
-    def forward(self, x1, x2):
+    def forward(self, *views):
         f, g, h = self.backbone, self.projector, self.predictor
-        z1, z2 = g(f(x1)), g(f(x2))  # (B, dim); each view has its own BatchNorm statistics
-        p1, p2 = h(z1), h(z2)
-        loss = D(p1, z2.detach()) / 2 + D(p2, z1.detach()) / 2
+        z = torch.stack([g(f(x)) for x in views])  # (V, B, dim); each view has its own BatchNorm statistics
+        p = torch.stack([h(one) for one in z])
+        target = (z.sum(0) - z).detach()  # of each view: the other one, or the direction of the others' mean
+        loss = D(p.flatten(0, 1), target.flatten(0, 1))
         if self.cov:
-            loss = loss + self.cov * (covariance(z1) + covariance(z2)) / 2
-        return loss, z1.detach()
+            loss = loss + self.cov * torch.stack([covariance(one) for one in z]).mean()
+        return loss, z[0].detach()
 
     def parameter_groups(self):
         encoder = [*self.backbone.parameters(), *self.projector.parameters()]

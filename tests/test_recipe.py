@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import call, write_folder
 from sklearn.linear_model import Ridge
 from torch import nn
@@ -14,6 +15,7 @@ from data import crops
 from data.folder import open_folder
 from evaluation import monitors
 from models import heads, losses
+from models.backbones import build
 from models.simsiam import SimSiam
 from training.frozen import fit_norms
 
@@ -28,7 +30,7 @@ def held(tiny_folder):
 def test_pairs_do_not_overlap_and_stay_inside(held, length):
     torch.manual_seed(0)
     tracks = torch.arange(len(held)).repeat(200)
-    first, second = held.random_pairs(tracks, length)
+    first, second = held.disjoint_starts(tracks, length)
     early, late = torch.minimum(first, second), torch.maximum(first, second)
     assert (late - early >= length).all()
     assert (early >= 0).all()
@@ -40,9 +42,30 @@ def test_pairs_do_not_overlap_and_stay_inside(held, length):
 
 def test_pairs_of_short_tracks_begin_at_their_two_ends(held):
     tracks = torch.arange(len(held))
-    first, second = held.random_pairs(tracks, 50)  # of 60 to 89 frames
+    first, second = held.disjoint_starts(tracks, 50)  # of 60 to 89 frames
     expected = torch.stack([torch.zeros_like(tracks), held.lengths[tracks] - 50])
     torch.testing.assert_close(torch.stack([first, second]).sort(0).values, expected)
+
+
+@pytest.mark.parametrize(("length", "apart"), [(15, 15), (50, 3)])
+def test_four_crops_of_a_track_lie_apart_or_are_spread_over_it(held, length, apart):
+    torch.manual_seed(0)
+    tracks = torch.arange(len(held)).repeat(50)
+    starts = held.disjoint_starts(tracks, length, 4)
+    assert (starts.sort(0).values.diff(dim=0) >= apart).all()  # of 60 to 89 frames
+    assert (starts >= 0).all()
+    assert (starts + length <= held.lengths[tracks]).all()
+    assert (starts.argmin(0).bincount() > len(tracks) / 8).all()  # each is the earliest now and then
+
+
+def test_of_several_views_each_predicts_the_mean_of_the_others():
+    torch.manual_seed(0)
+    method = SimSiam(build("resnet18", pool="average"), dim=8, proj_dim=8, pred_dim=4, cov=0.0)
+    views = torch.randn(3, 6, 1, 32, 32)
+    z = [method.projector(method.backbone(x)) for x in views]
+    p = [method.predictor(one) for one in z]
+    terms = [F.cosine_similarity(p[i], (z[(i + 1) % 3] + z[(i + 2) % 3]) / 2).mean() for i in range(3)]
+    torch.testing.assert_close(method(*views)[0], -sum(terms) / 3)
 
 
 def test_each_band_has_its_own_mean_and_deviation(held):

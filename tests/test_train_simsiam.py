@@ -114,11 +114,11 @@ def test_a_rate_of_nought_moves_no_weight_and_is_kept_as_nought(train):
 
 
 class Spy(SimSiam):
-    """SimSiam that remembers whether its two views were the same, and of how many tracks."""
+    """SimSiam that remembers whether its first two views were the same, and of how many tracks."""
 
-    def forward(self, x1, x2):
-        self.seen.append((torch.equal(x1, x2), len(x1)))
-        return super().forward(x1, x2)
+    def forward(self, x1, *others):
+        self.seen.append((torch.equal(x1, others[0]), len(x1)))
+        return super().forward(x1, *others)
 
 
 @pytest.fixture
@@ -257,9 +257,9 @@ def test_what_cannot_be_resumed_is_refused(pretrained, run_script):
 # ------------------------------------------------------------------ collapse
 
 
-def without_stop_gradient(self, x1, x2, forward=SimSiam.forward):
+def without_stop_gradient(self, *views, forward=SimSiam.forward):
     with mock.patch.object(torch.Tensor, "detach", lambda tensor: tensor):
-        loss, z = forward(self, x1, x2)
+        loss, z = forward(self, *views)
     return loss, z.detach()
 
 

@@ -18,12 +18,13 @@ class Views:
     def random_starts(self, tracks):
         return self.crops.random_starts(tracks, self.num_input)
 
-    def random_pairs(self, tracks, pair):
-        """First frames of two crops for each track: see :class:`TwoViews`."""
+    def starts(self, tracks, pair, num_views):
+        """First frames of the crops of each track, (num_views, …): see :class:`TrackViews`."""
         if pair == "disjoint":
-            return self.crops.random_pairs(tracks, self.num_input)
-        starts = self.random_starts(tracks)
-        return starts, (starts if pair == "same" else self.random_starts(tracks))
+            return self.crops.disjoint_starts(tracks, self.num_input, num_views)
+        if pair == "same":
+            return self.random_starts(tracks).expand(num_views, *tracks.shape)
+        return torch.stack([self.random_starts(tracks) for _ in range(num_views)])
 
     def batches(self, requests):
         """For each tuple of (tracks, starts), a tuple of views (B, 1, F, T)."""
@@ -31,15 +32,15 @@ class Views:
             yield tuple(self.normalise(self.augmentation(x, self.num_frames)) for x in batch)
 
 
-class TwoViews:
-    """One epoch of pre-training at each iteration: two views (B, 1, F, T) of every track, in random order.
+class TrackViews:
+    """One epoch of pre-training at each iteration: two or more views (B, 1, F, T) of every track, in random order.
 
     views: :class:`Views`; pair: "disjoint" crops of a track, "different" ones, which may overlap, or the "same" crop
-    augmented twice. The incomplete last batch is left out.
+    augmented anew for each view. The incomplete last batch is left out.
     """
 
-    def __init__(self, views, batch_size, pair="disjoint"):
-        self.views, self.batch_size, self.pair = views, batch_size, pair
+    def __init__(self, views, batch_size, pair="disjoint", num_views=2):
+        self.views, self.batch_size, self.pair, self.num_views = views, batch_size, pair, num_views
         self.num_tracks = len(views.crops)
 
     def __len__(self):
@@ -47,8 +48,8 @@ class TwoViews:
 
     def __iter__(self):
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
-        starts1, starts2 = self.views.random_pairs(order, self.pair)
-        requests = [((tracks, s1), (tracks, s2)) for tracks, s1, s2 in zip(order, starts1, starts2, strict=True)]
+        starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
+        requests = [[(tracks, one) for one in several] for tracks, several in zip(order, starts, strict=True)]
         return self.views.batches(requests)
 
 
