@@ -3,6 +3,7 @@
     python compare.py 154874 203311                     every transfer of two experiments
     python compare.py 154874/gtzan_linear 203311/gtzan_linear    two transfers, by the names of their folders
     python compare.py 154874 203311 --baseline 154874/gtzan_linear
+    python compare.py 154874/gtzan_linear 203311/gtzan_linear --together     and what they say together
     python compare.py 154874 --html                     also one page per experiment: <experiment>/report.html
 
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by
@@ -40,6 +41,10 @@ def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("experiments", metavar="EXP", nargs="+", help="an experiment (id or path), or one transfer")
     parser.add_argument("--baseline", metavar="EXP", help="compare all to this result (default: the most accurate)")
+    parser.add_argument(
+        "--together", action="store_true",
+        help="also the mean of the probabilities of all these results, as a row of its own (--baseline stays apart)",
+    )  # fmt: skip
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--out", default="compare.csv", help="the table with every number, as CSV")
     parser.add_argument("--markdown", metavar="FILE", help="also write the table as Markdown")
@@ -49,9 +54,11 @@ def get_args_parser():
 
 def main(args):
     found = read_all(args.experiments, args.exp_dir)
+    mean = [results.together(found)] if args.together else []
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
     if baseline and baseline.folder not in [result.folder for result in found]:
         found.append(baseline)
+    found += mean
     found.sort(key=lambda result: -result.metrics["accuracy"])
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
     lines = [*warnings(found), *footnotes(rows, baseline)]
@@ -66,7 +73,7 @@ def main(args):
             notes = "\n".join(f"- {line}" for line in lines)
             temporary.write_text(f"{tables.markdown(head, cells, align)}\n\n{notes}\n", encoding="utf-8")
     if args.html:
-        for experiment in sorted({result.folder.parent for result in found}):
+        for experiment in sorted({result.folder.parent for result in found if result.folder}):
             print(report.write_report(experiment))
     if args.markdown:
         print(args.markdown)
@@ -102,7 +109,7 @@ def row_of(result, baseline):
         over_seeds = result.seeds["accuracy"]
         row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
-    if result.folder == baseline.folder:
+    if result is baseline or result.folder == baseline.folder and result.folder:
         return row
     row["compared_to"] = baseline.name
     correct = correct_on_the_same_tracks(result, baseline)
@@ -115,7 +122,7 @@ def row_of(result, baseline):
 
 def correct_on_the_same_tracks(a, b):
     """Which tracks each has right, two (N,) of booleans in the same order; None when the tracks are not the same."""
-    if not same_tracks(a, b):
+    if not results.same_tracks(a, b):
         return None
     order = a.predictions.index
     return [
@@ -125,12 +132,7 @@ def correct_on_the_same_tracks(a, b):
 
 def best_on_the_same_tracks(result, found):
     """The first of ``found``, which are sorted by accuracy, that ``result`` can be compared to."""
-    return next(other for other in found if same_tracks(other, result))
-
-
-def same_tracks(a, b):
-    """The same ids with the same genres: the comparison is pair by pair."""
-    return a.predictions["truth"].sort_index().equals(b.predictions["truth"].sort_index())
+    return next(other for other in found if results.same_tracks(other, result))
 
 
 def warnings(found):
@@ -141,7 +143,7 @@ def warnings(found):
         values = list(dict.fromkeys(_as_text(getattr(result, key)) for result in found))
         if len(values) > 1:
             lines.append(f"WARNING: these results come from different {what}: {'; '.join(values)}")
-    differing = [result.name for result in others if not same_tracks(first, result)]
+    differing = [result.name for result in others if not results.same_tracks(first, result)]
     if differing:
         lines.append(f"WARNING: not tested on the same tracks as {first.name}: {', '.join(differing)}")
     return lines

@@ -83,7 +83,7 @@ class Result:
     @property
     def name(self):
         """``<experiment>/<transfer>``, as it can be given on the command line."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
+        return f"{self.folder.parent.name}/{self.folder.name}" if self.folder else self.network["kind"]
 
     @property
     def network_name(self):
@@ -180,6 +180,25 @@ def over_seeds(found):
     values = {name: [result.summary[name] for result in found] for name in OVER_SEEDS}
     seeds = {name: statistics.mean_std_interval(part) for name, part in values.items() if None not in part}
     return dataclasses.replace(found[0], seeds=seeds, num_seeds=len(found))
+
+
+def together(found):
+    """What several results on the same tracks say together: the mean of their probabilities.
+
+    Raises :class:`utils.UserError` where they were not tested on the same tracks.
+    """
+    first, order = found[0], found[0].predictions.index
+    if not all(same_tracks(first, other) for other in found):
+        raise utils.UserError("only results of the same tracks and genres can speak together")
+    mean = np.mean([result.predictions.loc[order, first.genres] for result in found], axis=0)
+    network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
+    kept = {name: getattr(first, name) for name in ("dataset", "n_train", "train_split", "test_split")}
+    return Result.of(mean, mean[:, None], first.truth, order, first.genres, network=network, **kept)
+
+
+def same_tracks(a, b):
+    """The same ids with the same genres: the comparison is pair by pair."""
+    return a.predictions["truth"].sort_index().equals(b.predictions["truth"].sort_index())
 
 
 def new_transfer(experiment, name):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_experiment import ENCODER, write_experiment, write_transfer
 
@@ -165,3 +166,18 @@ def test_nothing_to_compare(experiments, capsys):
     write_experiment(experiments, "300000", log=False)
     with pytest.raises(utils.UserError, match="no result yet"):
         run(capsys, "300000")
+
+
+def test_results_speak_together_by_their_mean_probability(experiments, capsys):
+    names = ["154874/linear", "203311/linear"]
+    lines, rows = run(capsys, *names, "--together", "--baseline", "154874/linear")
+    tables = [pd.read_csv(experiments / name / "predictions.csv", dtype={"track_id": str}) for name in names]
+    mean = sum(table.set_index("track_id").iloc[:, 2:] for table in tables) / 2
+    truth = tables[0].set_index("track_id")["truth"]
+    right = (mean.idxmax(axis=1) == truth).mean()
+    assert float(rows["mean of 2"]["accuracy"]) == pytest.approx(right)
+    alone = float(rows["154874/linear"]["accuracy"])
+    assert float(rows["mean of 2"]["difference"]) == pytest.approx(right - alone)
+    write_transfer(experiments / "154874", "others", seed=9, tracks=30)
+    with pytest.raises(utils.UserError, match="same tracks"):
+        run(capsys, "154874/linear", "154874/others", "--together")
