@@ -109,7 +109,7 @@ def row_of(result, baseline):
         over_seeds = result.seeds["accuracy"]
         row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
-    if result is baseline or result.folder == baseline.folder and result.folder:
+    if result is baseline or (result.folder and result.folder == baseline.folder):
         return row
     row["compared_to"] = baseline.name
     correct = correct_on_the_same_tracks(result, baseline)

@@ -35,7 +35,8 @@ LOG_COLUMNS = [
     *("epoch", "loss", "std", "effective_rank", "backbone_rank", "knn_accuracy", "probe_accuracy"),
     *("lr", "clips_per_second", "seconds"),
 ]
-BEFORE = {"pool": "average", "normalise": "global", "num_views": 2}  # of experiments that were made before there were such flags
+# of experiments that were made before there were such flags
+BEFORE = {"pool": "average", "normalise": "global", "num_views": 2}
 DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own

@@ -12,7 +12,7 @@ class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
 
     default_backbone = "frames"
-    default_views, most_views = 2, 2
+    default_views, most_views = 2, 2  # of a track, for ``forward``
     before: ClassVar[dict] = {}  # option → the value that experiments had before there was such an option
 
     def __init__(self, backbone):
@@ -21,7 +21,7 @@ class Method(nn.Module):
         self.projector = nn.Identity()
 
     def forward(self, x1, x2):
-        """Two views (or up to ``most_views``) (B, 1, F, T) → the loss (scalar) and projections (B, D) without gradient, for the monitors."""
+        """Views (B, 1, F, T) → the loss (scalar) and projections (B, D) without gradient, for the monitors."""
         raise NotImplementedError
 
     @classmethod

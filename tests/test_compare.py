@@ -170,7 +170,7 @@ def test_nothing_to_compare(experiments, capsys):
 
 def test_results_speak_together_by_their_mean_probability(experiments, capsys):
     names = ["154874/linear", "203311/linear"]
-    lines, rows = run(capsys, *names, "--together", "--baseline", "154874/linear")
+    _, rows = run(capsys, *names, "--together", "--baseline", "154874/linear")
     tables = [pd.read_csv(experiments / name / "predictions.csv", dtype={"track_id": str}) for name in names]
     mean = sum(table.set_index("track_id").iloc[:, 2:] for table in tables) / 2
     truth = tables[0].set_index("track_id")["truth"]
