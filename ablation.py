@@ -33,13 +33,13 @@ def get_args_parser():
     parser.add_argument("--out", default="exp/ablation", help="folder of the table and the picture")
     parser.add_argument("--only", help="comma list of the conditions to run (default: all; --list names them)")
     parser.add_argument("--list", action="store_true", help="print the conditions and stop")
-    parser.add_argument("--backbone", default="resnet18", help="network")
+    parser.add_argument("--backbone", default="frames", help="network")
     parser.add_argument("--num_epochs", type=int, default=20, help="of each pre-training")
     parser.add_argument("--num_seeds", type=int, default=2, help="runs of each condition")
     parser.add_argument(
         "--train_flags", default="", help='more flags for train_simsiam.py: "--method byol --lam 0.6"'
     )
-    parser.add_argument("--transfer_flags", default="--num_crops 3", help="more flags for transfer.py, as one text")
+    parser.add_argument("--transfer_flags", default="", help="more flags for transfer.py, as one text")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser

@@ -18,28 +18,35 @@ from evaluation import tables
 from training import trials
 
 CANDIDATES = """
-simsiam:                        --method simsiam
+simsiam, the default:           --method simsiam
+two views:                      --method simsiam --num_views 2
+two views, longer crops:        --method simsiam --num_views 2 --crop_seconds 9.4
 without the covariance term:    --method simsiam --cov 0
 more covariance:                --method simsiam --cov 0.1
 predictor starts at random:     --method simsiam --no-identity_start
 both as in the paper:           --method simsiam --cov 0 --no-identity_start
 crops may overlap:              --method simsiam --pair different
-the same crop twice:            --method simsiam --pair same
+the same crop, twice:           --method simsiam --pair same --num_views 2
 one mean for all bands:         --method simsiam --normalise global
 no mixing:                      --method simsiam --lam 1
+more mixing:                    --method simsiam --lam 0.6
+masks, too:                     --method simsiam --aug spec,time_mask,frequency_mask
 image views:                    --method simsiam --aug image
 audio views:                    --method simsiam --aug audio
 SGD:                            --method simsiam --optim SGD
 twice the rate:                 --method simsiam --lr 0.002
 half the rate:                  --method simsiam --lr 0.0005
-batch of 256:                   --method simsiam --batch_size 256
-longer crops:                   --method simsiam --crop_seconds 14
-shorter crops:                  --method simsiam --crop_seconds 6
+batch of 128:                   --method simsiam --batch_size 128
+wide projections:               --method simsiam --dim 1024 --proj_dim 1024
+narrow projections:             --method simsiam --dim 128
 ResNet-18:                      --method simsiam --backbone resnet18
-ResNet-18, averaged:            --method simsiam --backbone resnet18 --pool average
+paper's, on a ResNet-18:        --method simsiam --backbone resnet18 --aug image --lam 0.7 --aug_p 0.6 --optim SGD \
+--pair same --num_views 2 --pool average --normalise global --proj_dim 0 --dim 2048 --pred_dim 512 --cov 0 \
+--no-identity_start
 SimCLR:                         --method simclr
 SimCLR, temperature 0.2:        --method simclr --temperature 0.2
 BYOL:                           --method byol
+autoencoder:                    --method autoencoder
 """
 COLUMNS = ["candidate", "epochs", "seed", *trials.COLUMNS, "flags"]
 KEPT = ("dataset", "train_flags", "transfer_flags")  # one --out, one choice of these
@@ -84,7 +91,7 @@ def main(args):
 
 def read_candidates(text):
     """{name: flags} of lines ``name: flags``. Raises :class:`utils.UserError`."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.strip() for line in text.replace("\\\n", "").splitlines() if line.strip() and not line.startswith("#")]
     if not all(":" in line for line in lines):
         raise utils.UserError("a candidate is a line 'name: flags of train_simsiam.py'")
     return {name.strip(): flags.strip() for name, flags in (line.split(":", 1) for line in lines)}
