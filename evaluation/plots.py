@@ -156,10 +156,11 @@ def label_efficiency(rows, chance, title="label efficiency"):
     rows: dicts with name, fraction, n_train and accuracy. Points are means over the seeds, bands their standard
     deviation; the dashed line is ``chance``.
     """
-    figure = _figure(7.2, 4.6, title)
-    axes = _axes(figure.add_subplot(), None)
     table = pd.DataFrame(rows)
-    for number, name in enumerate(table["name"].unique()):
+    names = table["name"].unique()
+    figure = _figure(6.3 + _width(names, 9), 4.2, title)
+    axes = _axes(figure.add_subplot(), None)
+    for number, name in enumerate(names):
         colour, marker = (MAIN, SECOND, THIRD, FOURTH)[number % 4], MARKERS[number % 4]  # told apart in grey, too
         of = table[table["name"] == name].groupby("fraction")["accuracy"]
         mean, spread = of.mean(), of.std().fillna(0)
@@ -174,7 +175,7 @@ def label_efficiency(rows, chance, title="label efficiency"):
     axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, None)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=5, frameon=False, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 

@@ -181,7 +181,7 @@ PICTURES = {
     "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
     "transfer_log": (plots.transfer_log, LOG),
     "label_curve": (plots.label_curve, CURVE),
-    "label_efficiency": (plots.label_efficiency, EFFICIENCY, 0.125),
+    "label_efficiency": (plots.label_efficiency, [{**EFFICIENCY[0], "name": name} for name in LONG_NAMES], 0.125),
     "training_curves": (plots.training_curves, [{"epoch": 1, "loss": 1}]),
     "interval_bars": (plots.interval_bars, [(name, 0.5, (0.4, 0.6)) for name in LONG_NAMES], 0.3),
     "score_dots": (plots.score_dots, LONG_NAMES, {"kNN": [{"mean": 0.3, "ci95": None, "n": 1}] * 3}),
