@@ -130,7 +130,8 @@ def markdown(rows, args):
     ]
     text = tables.markdown(head, cells, "l" + "r" * len(tracks))
     chance = 1 / rows[0]["num_genres"]
-    about = f"{args.num_seeds} seeds, ± their deviation; pre-trained {', '.join(args.exp_path)}; chance {chance:.3f}."
+    used = ", ".join(args.exp_path[: args.num_seeds])
+    about = f"Seeds: {args.num_seeds}, ± is their deviation. Pre-trained: {used}. Chance is {chance:.3f}."
     if args.test_split == "validation" and tracks.index[-1] == 1:
         about += " With all labels, epoch and penalty are chosen on the tracks that judge: a little too good."
     return f"{text}\n\n{about}\n"
