@@ -3,14 +3,15 @@
     python transfer.py --exp_path 154874 --size small                         fine-tune all weights
     python transfer.py --exp_path 154874 --size small --protocol linear       linear probe on frozen features
     python transfer.py --num_epochs 100 --batch_size 64 --size small --aug image --exp_path 154874   the paper's
+    python transfer.py --exp_path 154874 --size small --protocol linear --sweep_layers    the layer, by validation
     python transfer.py --size small --protocol scratch --backbone resnet18    supervised, without an experiment
     python transfer.py --size small --protocol linear --baseline stats        what plain mean and deviation reach
     python transfer.py --dataset NAME --protocol scratch --backbone samplecnn supervised, on waveforms
     python transfer.py --dataset NAME --train_sizes 280,560,840,1120 --num_seeds 5    on embeddings, no experiment
 
-Trains on the training split, chooses (epoch, penalty) on the validation split, and writes
-exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth, and the page
-exp/<id>/report.html. Of a dataset of embeddings (preprocessing.py --features music2vec …) it trains the head alone.
+Trains on the training split, chooses (epoch, penalty) on the validation split (with --label_fraction without it), and
+writes exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth, and the
+page exp/<id>/report.html. Of embeddings (preprocessing.py --features music2vec …) it trains the head alone.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
 from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
+from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
 from training.networks import state_of
 from training.options import open_given, resolve
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
@@ -54,6 +56,11 @@ def get_args_parser():
         "learned weights) or the number of one layer, 0 being what enters the first",
     )  # fmt: skip
     group.add_argument(
+        "--sweep_layers", action="store_true",
+        help="with linear: in place of --layer, probe every stage, the projector and some sums on the validation "
+        "tracks, list them in layers.csv and layers.png, and go on with the best: only that one is tested",
+    )  # fmt: skip
+    group.add_argument(
         "--baseline", choices=["random", *RULERS],
         help="with linear or mlp, in place of the experiment's features: those of random networks, mean and "
         "deviation of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
@@ -77,7 +84,11 @@ def get_args_parser():
         "--test_split", choices=["test", "validation"], default="test",
         help="validation: leave the test tracks alone, for runs that something will be chosen by",
     )  # fmt: skip
-    group.add_argument("--label_fraction", type=float, default=1.0, help="share of the labels, of every genre")
+    group.add_argument(
+        "--label_fraction", type=float, default=1.0,
+        help="share of the training labels, of every genre; below 1 no validation label has a part: the penalty is "
+        "chosen by cross-validation in the labels given, and the last epoch is kept",
+    )  # fmt: skip
     group.add_argument(
         "--num_seeds", type=int, help="repeat with so many seeds and report mean ± std (default: 1, random 5)"
     )
@@ -147,6 +158,10 @@ def main(args):
     task = Task(folder, device, flags.train_split, flags.test_split)
     given = prepare(task, experiment, flags)
     sizes = curve_sizes(given)
+    swept = sweep_layers(given) if flags.sweep_layers else []
+    if swept:
+        print(describe_sweep(swept))
+        given = prepare(task, experiment, flags.but(layer=best_layer(swept)))
 
     curve = learn_curve(given, sizes) if sizes else []
     runs = [PROTOCOLS[flags.protocol](given, flags.seed + number) for number in range(flags.num_seeds)]
@@ -155,6 +170,8 @@ def main(args):
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
     utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
+    if swept:
+        write_sweep(transfer, swept, task)
     result = results.over_seeds(found).write(transfer)
     if flags.save_features:
         save_features(transfer, given, runs[0])
@@ -181,7 +198,7 @@ def print_summary(result):
 
 
 def linear(given, seed):
-    """Linear probe: one layer on frozen features, its penalty chosen on validation."""
+    """Linear probe: one layer on frozen features, its penalty chosen."""
     return head_on_frozen(given, seed)
 
 
@@ -212,7 +229,7 @@ def finetune(given, seed):
     """All weights, from the linear probe onwards (Kumar et al. 2022), so that random heads undo no features.
 
     Lower stages learn more slowly, and BatchNorm keeps the statistics of the pre-training. Where training makes it no
-    better on validation, the result is the probe that it started from: epoch 0.
+    better on validation, the result is the probe that it started from: epoch 0. With few labels nothing is chosen.
     """
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
     features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))

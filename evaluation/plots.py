@@ -17,7 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -147,6 +147,35 @@ def label_curve(rows, title="label curve"):
         axes.set_xlabel("training tracks")
         axes.set_ylim(0, 1.02 if name == "macro_f1" else None)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def label_efficiency(rows, chance, title="label efficiency"):
+    """Accuracy over the share of the training labels, on a log axis: a line for each ``name`` in ``rows``.
+
+    rows: dicts with name, fraction, n_train and accuracy. Points are means over the seeds, bands their standard
+    deviation; the dashed line is ``chance``.
+    """
+    table = pd.DataFrame(rows)
+    names = table["name"].unique()
+    figure = _figure(6.3 + _width(names, 9), 4.2, title)
+    axes = _axes(figure.add_subplot(), None)
+    for number, name in enumerate(names):
+        colour, marker = (MAIN, SECOND, THIRD, FOURTH)[number % 4], MARKERS[number % 4]  # told apart in grey, too
+        of = table[table["name"] == name].groupby("fraction")["accuracy"]
+        mean, spread = of.mean(), of.std().fillna(0)
+        axes.plot(mean.index, mean, f"{marker}-", color=colour, linewidth=1.8, markersize=6, label=name)
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
+    axes.axhline(chance, color=MUTED, linestyle="--", linewidth=1, label="chance")
+    axes.set_xscale("log")
+    tracks = table.groupby("fraction")["n_train"].first()
+    axes.set_xticks(tracks.index, [f"{100 * share:.3g} %\n{n:,}" for share, n in tracks.items()])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("share of the training labels, and how many tracks that is (log scale)")
+    axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylim(0, None)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 

@@ -30,7 +30,7 @@ METRICS = (
     ("log_loss", "log-loss", "surprise at the true genre, in nats; lower is better"),
     ("calibration_error", "calibration error", "how far confidence is from accuracy; lower is better"),
     ("crop_accuracy", "accuracy of single crops", "before the crops of a track are averaged"),
-    ("validation_accuracy", "validation accuracy", "what the classifier was chosen by"),
+    ("validation_accuracy", "validation accuracy", "what the classifier was chosen by, given all labels"),
 )
 NOT_SHARES = ("roc_auc", "log_loss", "calibration_error")  # shown as numbers, the others as percentages
 ON_CARDS = ("accuracy", "macro_f1", "roc_auc", "calibration_error")
@@ -160,9 +160,10 @@ def _how(result):
         f"trained on {_text(result.n_train)} tracks ({result.train_split})",
         f"tested on {_text(result.metrics.get('n_test'))}",
     ]
-    chosen = {key: value for key, value in result.chosen.items() if key != "validation_accuracy"}
+    chosen = {key: value for key, value in result.chosen.items() if key not in ("by", "validation_accuracy")}
     if chosen:
-        parts.append("chosen on validation: " + ", ".join(f"{key} {_text(value)}" for key, value in chosen.items()))
+        by = result.chosen.get("by", "validation")  # older results do not say it
+        parts.append(f"chosen by {by}: " + ", ".join(f"{key} {_text(value)}" for key, value in chosen.items()))
     if result.metrics.get("genres_without_test_tracks"):
         parts.append("no test tracks, so left out: " + ", ".join(result.metrics["genres_without_test_tracks"]))
     return " · ".join(parts)

@@ -49,7 +49,7 @@ class Result:
     train_split: str = "training"
     test_split: str = "test"
     label_fraction: float = 1.0
-    chosen: dict = field(default_factory=dict)  # what was chosen on validation, and validation_accuracy
+    chosen: dict = field(default_factory=dict)  # epoch or C, by what, and validation_accuracy
     validation_accuracy: float | None = None
     crop_accuracy: float | None = None
     seeds: dict | None = None  # each of OVER_SEEDS → statistics.mean_std_interval

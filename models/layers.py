@@ -27,7 +27,7 @@ class Layers(nn.Module):
         super().__init__()
         self.names = layer.split("+")
         backbone = method.backbone
-        stages = [f"stage{number}" for number in range(1, len(getattr(backbone, "stage_features", ())) + 1)]
+        stages = stages_of(backbone)
         known = ["backbone", "projector", *stages, *RULERS]
         for name in self.names:
             if name not in known:
@@ -68,6 +68,11 @@ class Layers(nn.Module):
         if "projector" in self.names:
             found["projector"] = self.pretrained["projector"](last)
         return torch.cat([found[name].float() for name in self.names], dim=1)
+
+
+def stages_of(backbone):
+    """The names of its stages, lowest first; the last one's features are the backbone's. None of a plain network."""
+    return [f"stage{number}" for number in range(1, len(getattr(backbone, "stage_features", ())) + 1)]
 
 
 def width_of(projector, otherwise):

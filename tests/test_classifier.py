@@ -1,8 +1,11 @@
 """The linear probe, against scikit-learn."""
 
+import warnings
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from models import classifier, heads
@@ -32,3 +35,46 @@ def test_linear_probe_equals_scikit_learn(num_genres):
     accuracy = (ours.argmax(1) == labels[validation]).float().mean().item()
     assert chosen["validation_accuracy"] == pytest.approx(accuracy)
     assert accuracy > 1.5 / num_genres
+
+
+def probe_without_validation(features, labels, validation_labels):
+    head = heads.genre_head(16, int(labels.max()) + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = features[: len(labels)], labels, features[: len(validation_labels)], validation_labels
+        chosen = classifier.fit_linear_probe(head, *known, on_validation=False)
+    return head, chosen
+
+
+@pytest.mark.parametrize(("per_genre", "folds"), [(40, 5), (3, 3)])
+def test_without_validation_the_penalty_is_scikit_learns_cross_validation(per_genre, folds):
+    torch.manual_seed(1)
+    features, labels = clusters(4, per_genre, spread=4.0)
+    _, chosen = probe_without_validation(features, labels, labels)
+    x = StandardScaler().fit_transform(features)
+    penalties, regression = {"C": classifier.INVERSE_PENALTIES}, LogisticRegression(max_iter=1000, tol=1e-3)
+    search = GridSearchCV(regression, penalties, scoring="neg_log_loss", cv=folds).fit(x, labels)
+    assert chosen["C"] == search.best_params_["C"]
+    assert chosen["by"] == f"{folds}-fold cross-validation"
+
+
+def test_validation_labels_that_are_not_asked_change_nothing():
+    torch.manual_seed(1)
+    features, labels = clusters(4, spread=4.0)
+    (head, chosen), (other, told) = (probe_without_validation(features, labels, y) for y in (labels, labels.flip(0)))
+    assert torch.equal(head[-1].weight, other[-1].weight)
+    assert chosen["validation_accuracy"] > told["validation_accuracy"]
+    assert (chosen["C"], chosen["by"]) == (told["C"], told["by"])
+
+
+def test_genres_of_one_track_stop_nothing():
+    torch.manual_seed(1)
+    features, labels = clusters(4, spread=0.1)
+    few = torch.tensor([0, *range(40, 43), *range(80, 120)])  # of the first genre one track, of the second three
+    _, chosen = probe_without_validation(features[few], labels[few], labels[few])
+    assert chosen["by"] == "3-fold cross-validation"
+    assert chosen["validation_accuracy"] > 0.9
+    for almost_one_each in ([0, 40, 80, 120], [0, 1, 40, 80]):
+        known = features[almost_one_each], labels[almost_one_each]
+        _, chosen = probe_without_validation(*known, known[1])
+        assert (chosen["C"], chosen["by"]) == (classifier.DEFAULT, "default")

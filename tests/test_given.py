@@ -70,6 +70,7 @@ def test_defaults_depend_on_what_the_arrays_are():
     ("--protocol finetune", Embedding(), "only --protocol linear and mlp"),
     ("--protocol linear --baseline stats", Embedding(), "--baseline goes with spectrograms"),
     ("--protocol scratch --baseline stats", Spectrogram(), "--baseline goes with --protocol linear or mlp"),
+    ("--protocol scratch --patience 3 --label_fraction 0.1", Spectrogram(), "not with --label_fraction below 1"),
     ("--train_sizes 6", Spectrogram(), "--train_sizes goes with --protocol linear or mlp"),
     ("--aug wind", Spectrogram(), "no augmentation 'wind'"),
     ("--protocol scratch --backbone resnet18", Waveform(), "resnet18 takes spectrograms"),

@@ -141,6 +141,23 @@ def test_the_validation_accuracy_is_that_of_the_weights_that_are_kept(confused, 
         assert kept["validation_loss"] == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-4)
 
 
+@every_protocol
+def test_of_half_the_labels_the_validation_labels_have_no_part_in_what_is_learnt(confused, protocol):
+    flags = PROTOCOLS[protocol].split(" --train_sizes")[0]
+    flags = f"--exp_path {confused.experiment.name} {flags} --label_fraction 0.5"
+    learnt = {}
+    for name in ("before", "after"):
+        folder = run(confused, flags)
+        weights = torch.load(folder / "transfer.pth", weights_only=True)
+        learnt[name] = weights, json.loads((folder / "result.json").read_text())["chosen"]
+        change_genres(confused, "validation")
+    (weights, chosen), (new_weights, new_chosen) = learnt.values()
+    assert all(torch.equal(new_weights[name], weights[name]) for name in weights)
+    assert chosen.pop("validation_accuracy") != new_chosen.pop("validation_accuracy")
+    assert chosen == new_chosen
+    assert chosen["by"] == ("4-fold cross-validation" if protocol == "linear" else "the last epoch")
+
+
 # ------------------------------------------------------------------ labels that are not given
 
 

@@ -18,6 +18,12 @@ CURVE = [
      "gap": 0.1, "train_loss": 0.2, "validation_loss": 1.7}
     for size in (20, 50) for seed in (0, 1)
 ]  # fmt: skip
+EFFICIENCY = [
+    {"name": name, "fraction": fraction, "n_train": n_train, "accuracy": accuracy + change}
+    for name, accuracies in (("frozen", (0.3, 0.6)), ("scratch", (0.2, 0.5)))
+    for (fraction, n_train), accuracy in zip(((0.01, 57), (1.0, 5754)), accuracies, strict=True)
+    for change in (-0.1, 0.1)
+]
 ROW = {"loss": "-0.8", "std": "0.02", "effective_rank": "30", "lr": "0.03", "clips_per_second": "9", "seconds": "1"}
 
 
@@ -136,6 +142,22 @@ def test_label_curve_shows_means_over_the_seeds():
     plots.label_curve(CURVE[:1]).draw_without_rendering()  # one size and one seed
 
 
+def test_label_efficiency_shows_means_and_bands_over_a_log_axis():
+    figure = plots.label_efficiency(EFFICIENCY, 0.125)
+    (axes,) = figure.axes
+    frozen, scratch, chance = axes.lines
+    assert frozen.get_xydata() == pytest.approx(np.array([[0.01, 0.3], [1, 0.6]]))
+    assert scratch.get_xydata() == pytest.approx(np.array([[0.01, 0.2], [1, 0.5]]))
+    assert frozen.get_marker() != scratch.get_marker()
+    assert chance.get_ydata() == [0.125, 0.125]
+    reach = axes.collections[0].get_datalim(axes.transData)
+    assert (reach.y0, reach.y1) == pytest.approx((0.3 - 0.02**0.5, 0.6 + 0.02**0.5))
+    assert axes.get_xscale() == "log"
+    assert labels(axes.get_xticklabels()) == ["1 %\n57", "100 %\n5,754"]
+    assert set(legend(figure.legends[0])) == {"frozen", "scratch", "chance"}
+    plots.label_efficiency(EFFICIENCY[:1], 0.125).draw_without_rendering()  # one share and one seed
+
+
 def test_interval_bars_and_score_dots_show_their_intervals():
     (axes,) = plots.interval_bars([("SimSiam", 0.4, (0.35, 0.47)), ("stats", 0.5, (0.4, 0.6))], 0.125).axes
     assert labels(axes.get_yticklabels()) == ["stats", "SimSiam"]
@@ -159,6 +181,7 @@ PICTURES = {
     "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
     "transfer_log": (plots.transfer_log, LOG),
     "label_curve": (plots.label_curve, CURVE),
+    "label_efficiency": (plots.label_efficiency, [{**EFFICIENCY[0], "name": name} for name in LONG_NAMES], 0.125),
     "training_curves": (plots.training_curves, [{"epoch": 1, "loss": 1}]),
     "interval_bars": (plots.interval_bars, [(name, 0.5, (0.4, 0.6)) for name in LONG_NAMES], 0.3),
     "score_dots": (plots.score_dots, LONG_NAMES, {"kNN": [{"mean": 0.3, "ci95": None, "n": 1}] * 3}),

@@ -60,7 +60,7 @@ def fit_told(said, keep_start=False, **changes):
 
 def test_the_best_epoch_is_kept_and_of_equals_the_one_with_the_lowest_loss():
     log, chosen, kept = fit_told([(0.5, 1), (0.75, 1), (0.75, 3), (0.25, 9)])
-    assert chosen == {"epoch": 3, "validation_accuracy": 0.75}
+    assert chosen == {"epoch": 3, "by": "validation", "validation_accuracy": 0.75}
     assert kept == [False, False, True, False]
     assert [row["epoch"] for row in log] == [1, 2, 3, 4]
     assert [row["validation_accuracy"] for row in log] == [0.5, 0.75, 0.75, 0.25]
@@ -73,9 +73,15 @@ def test_of_equals_in_everything_the_first_is_kept():
 
 def test_epoch_nought_is_what_it_starts_with_and_may_be_the_best():
     log, chosen, kept = fit_told([(1.0, 2), (0.5, 1), (0.75, 1), (0.75, 3), (0.25, 9)], keep_start=True)
-    assert chosen == {"epoch": 0, "validation_accuracy": 1.0}
+    assert chosen == {"epoch": 0, "by": "validation", "validation_accuracy": 1.0}
     assert kept == [True, False, False, False, False]
     assert log[0]["train_loss"] is None
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    _, chosen, kept = fit_told([(1.0, 3), (0.75, 1), (0.5, 1)], keep_start=True, num_epochs=2, on_validation=False)
+    assert chosen == {"epoch": 2, "by": "the last epoch", "validation_accuracy": 0.5}
+    assert kept == [False, False, True]
 
 
 def test_patience_stops_so_many_epochs_after_the_best():

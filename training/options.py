@@ -90,6 +90,10 @@ def resolve(args, experiment, folder, device):
         raise utils.UserError(f"--backbone goes without --exp_path: the experiment's is {experiment.flags.backbone}")
     if args.layer and kind != "embedding" and alone(args):
         raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
+    if args.label_fraction < 1 and args.patience:
+        raise utils.UserError("--patience goes by all validation labels: not with --label_fraction below 1")
+    if args.sweep_layers:
+        check_sweep(args, experiment, name)
     if not protocol.frozen:
         changes["aug"] = augment.choose(args.aug, folder.settings)
     elif args.aug:
@@ -97,6 +101,14 @@ def resolve(args, experiment, folder, device):
     if kind != "embedding":
         changes.update(resolve_crops(args, protocol, experiment, folder, device, changes["backbone"]))
     return utils.Flags(**{**vars(args), **changes})
+
+
+def check_sweep(args, experiment, protocol):
+    """Raises :class:`utils.UserError` where there are no layers to compare, or not the labels to choose one by."""
+    if protocol != "linear" or experiment is None or args.baseline or args.layer:
+        raise utils.UserError("--sweep_layers goes with --protocol linear --exp_path, not with --layer or --baseline")
+    if args.label_fraction < 1:
+        raise utils.UserError("--sweep_layers chooses by all validation labels: not with --label_fraction below 1")
 
 
 def resolve_layer(layer, folder):

@@ -20,7 +20,12 @@ LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the supervised loop runs. patience: epochs without a better validation after which it stops, 0 never."""
+    """How a head or a network is trained.
+
+    patience: epochs without a better validation after which it stops, 0 never. on_validation: whether the validation
+    labels choose the epoch or the penalty; else the last epoch is kept, and labels given for training choose the
+    penalty.
+    """
 
     num_epochs: int
     batch_size: int
@@ -28,21 +33,22 @@ class Recipe:
     weight_decay: float
     patience: int = 0
     seed: int = 0
+    on_validation: bool = True
     bf16: bool = False
     quiet: bool = False
 
 
 def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=False):
-    """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss).
+    """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss), or the last.
 
     batches: an epoch of (input, labels) at each iteration, with a length; judge() returns validation logits
     (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
-    with are epoch 0, which may be kept. Returns the log (list of dicts) and {"epoch", "validation_accuracy"}.
+    with are epoch 0, which may be kept. Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
     """
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     num_steps = recipe.num_epochs * len(batches)
     rates = schedule(optimiser, num_steps, num_steps // 20)
-    log, best = [], None
+    log, best, by = [], None, "validation" if recipe.on_validation else "the last epoch"
     for epoch in range(0 if keep_start else 1, recipe.num_epochs + 1):
         train_loss = None
         if epoch:
@@ -55,9 +61,9 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
         log.append(dict(zip(LOG_COLUMNS, numbers, strict=True)))
         if not recipe.quiet:
             print(describe_epoch(log[-1], recipe.num_epochs))
-        if best is None or (accuracy, -loss) > best:
+        if best is None or not recipe.on_validation or (accuracy, -loss) > best:
             best, best_state = (accuracy, -loss), copy.deepcopy(network.state_dict())
-            chosen = {"epoch": epoch, "validation_accuracy": accuracy}
+            chosen = {"epoch": epoch, "by": by, "validation_accuracy": accuracy}
         if recipe.patience and epoch - chosen["epoch"] >= recipe.patience:
             break
     if keep_start and chosen["epoch"] == 0 and not recipe.quiet:
@@ -93,7 +99,7 @@ def describe_epoch(row, num_epochs):
 
 
 def fit_head(features, labels, validation, validation_labels, num_genres, options, recipe):
-    """A head for frozen features (N, C, D) or (N, C, L, D), trained on ``labels`` (N,) and chosen on validation.
+    """A head for frozen features (N, C, D) or (N, C, L, D), trained on ``labels`` (N,) and chosen as the recipe says.
 
     Logistic regression where it can be; all else by :func:`fit`. options: of :func:`models.heads.genre_head`.
     Returns (head, log, chosen).
@@ -101,7 +107,8 @@ def fit_head(features, labels, validation, validation_labels, num_genres, option
     head = heads.genre_head(features.shape[-1], num_genres, **options).to(features.device)
     if not options["hidden"] and features.ndim == 3:
         means = features.mean(1), validation.mean(1)
-        return head, [], classifier.fit_linear_probe(head, means[0], labels, means[1], validation_labels)
+        known = means[0], labels, means[1], validation_labels
+        return head, [], classifier.fit_linear_probe(head, *known, recipe.on_validation)
     check_batch(recipe.batch_size, len(features))
     head[0].measure(features.flatten(0, 1))
     batches = LabelledFeatures(features, labels, recipe.batch_size)

@@ -1,0 +1,145 @@
+"""What does the pre-training save in labels? Accuracy by the share of the training labels, in one figure.
+
+    python -m benchmarks.label_efficiency --exp_path 154874 203311 318820 --transfer_flags "--num_epochs 30"
+    python -m benchmarks.label_efficiency --exp_path 154874 --rows frozen,kmeans --test_split test --out exp/final
+
+Rows: frozen (linear probe), finetune (all weights), scratch (the same network from random weights) and kmeans (a
+k-means dictionary of spectrogram columns, nothing pre-trained). The experiments are seeds of one pre-training: run
+number s takes number s of them, round and round, and draws its labels by seed s. Below all the labels nothing is
+chosen on validation tracks (transfer.py --help), so that they can stand in for the test tracks, which are left alone
+by default. Writes <out>/label_efficiency.csv after every run, and label_efficiency.md and .png at the end. It can be
+stopped and run again.
+"""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+import utils
+from evaluation import plots, tables
+
+ROWS = {  # flags of transfer.py, and the name in the table
+    "frozen": ("--protocol linear", "frozen, linear probe"),
+    "finetune": ("--protocol finetune", "fine-tuned"),
+    "scratch": ("--protocol scratch", "from scratch"),
+    "kmeans": ("--protocol linear --baseline kmeans", "k-means dictionary"),
+}
+RESULT = ["n_train", "n_test", "accuracy", "macro_f1", "seconds"]  # kept of result.json
+COLUMNS = ["row", "fraction", "seed", *RESULT, "num_genres", "dataset", "chosen_by", "result"]
+KEPT = ("exp_path", "dataset", "test_split", "transfer_flags")  # one --out, one choice of these
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--exp_path", nargs="+", required=True, metavar="ID", help="experiments: ids or paths")
+    parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
+    parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
+    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--rows", default=",".join(ROWS), help="comma list of what to compare")
+    parser.add_argument("--fractions", default="0.01,0.03,0.1,0.3,1", help="shares of the training labels")
+    parser.add_argument("--num_seeds", type=int, default=3, help="draws of the labels, and runs, of each share")
+    parser.add_argument(
+        "--test_split", choices=["validation", "test"], default="validation",
+        help="test: for the final figure, when nothing is left to choose",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transfer_flags", default="", help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"'
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--out", default="exp/label_efficiency", help="folder of the table and the figure")
+    return parser
+
+
+def main(args):
+    names, fractions, out = args.rows.split(","), parse_fractions(args.fractions), Path(args.out)
+    utils.check_counts(args, "num_seeds")
+    unknown = sorted(set(names) - set(ROWS))
+    if unknown:
+        raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    experiments = [utils.find_experiment(each, args.exp_dir) for each in args.exp_path]
+    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+    copies = [copied(experiment, out / "exp") for experiment in experiments]
+    rows = read_rows(out / "label_efficiency.csv")
+    keys = [(name, fraction, seed) for seed in range(args.num_seeds) for fraction in fractions for name in names]
+    for key in utils.progress([key for key in keys if key not in rows], desc="runs"):
+        rows[key] = run(*key, copies[key[2] % len(copies)], args)
+        lines = [[row[column] for column in COLUMNS] for row in rows.values()]
+        utils.write_csv(out / "label_efficiency.csv", COLUMNS, lines)
+    shown = [{**rows[key], "name": ROWS[key[0]][1]} for key in sorted(keys, key=lambda key: names.index(key[0]))]
+    text = markdown(shown, args)
+    utils.write_text(out / "label_efficiency.md", text)
+    title = f"{shown[0]['dataset']}: accuracy on {shown[0]['n_test']} {args.test_split} tracks"
+    chance = 1 / shown[0]["num_genres"]
+    plots.write(out / "label_efficiency.png", plots.label_efficiency, shown, chance, title=title)
+    print(text)
+    print(out / "label_efficiency.md")
+
+
+def parse_fractions(text):
+    """Shares, from small to large. Raises :class:`utils.UserError`."""
+    try:
+        fractions = sorted({float(share) for share in text.split(",")})
+    except ValueError:
+        fractions = [0.0]
+    if not all(0 < share <= 1 for share in fractions):
+        raise utils.UserError(f"--fractions {text} are shares above 0 and at most 1 with commas between")
+    return fractions
+
+
+def copied(experiment, folder):
+    """The experiment without its results, which the many runs to come would crowd out. Returns its place."""
+    for name in ("configuration.json", "pre.pth"):
+        if not (folder / experiment.name / name).exists():
+            with utils.atomic_path(folder / experiment.name / name) as temporary:
+                shutil.copyfile(experiment / name, temporary)
+    return folder / experiment.name
+
+
+def read_rows(path):
+    """{(row, fraction, seed): row} of a table that an earlier call has left."""
+    if not path.exists():
+        return {}
+    return {(row["row"], row["fraction"], row["seed"]): row for row in pd.read_csv(path).to_dict("records")}
+
+
+def run(name, fraction, seed, experiment, args):
+    """One classifier, trained and judged: a dict of ``COLUMNS``."""
+    flags = [*shlex.split(ROWS[name][0]), *shlex.split(args.transfer_flags)]
+    flags += ["--dataset", args.dataset] if args.dataset else []
+    flags += ["--label_fraction", fraction, "--seed", seed, "--test_split", args.test_split, "--device", args.device]
+    file = Path(utils.call("transfer.py", "--exp_path", experiment, "--data_dir", args.data_dir, *flags))
+    result = utils.read_json(file)
+    (file.parent / "transfer.pth").unlink()  # there will be many
+    return {
+        "row": name, "fraction": fraction, "seed": seed, **{each: result[each] for each in RESULT},
+        "num_genres": len(result["genres"]), "dataset": result["dataset"], "chosen_by": result["chosen"]["by"],
+        "result": str(file.parent),
+    }  # fmt: skip
+
+
+def markdown(rows, args):
+    """A line for each row, a column for each share: mean ± standard deviation over the seeds."""
+    table = pd.DataFrame(rows)
+    tracks = table.groupby("fraction")["n_train"].first()
+    head = ["accuracy on " + args.test_split, *(f"{share:.3g} ({n} tracks)" for share, n in tracks.items())]
+    cells = [
+        [name, *(mean_std(part[part["fraction"] == share]["accuracy"]) for share in tracks.index)]
+        for name, part in table.groupby("name", sort=False)
+    ]
+    text = tables.markdown(head, cells, "l" + "r" * len(tracks))
+    chance = 1 / rows[0]["num_genres"]
+    used = ", ".join(args.exp_path[: args.num_seeds])
+    about = f"Seeds: {args.num_seeds}, ± is their deviation. Pre-trained: {used}. Chance is {chance:.3f}."
+    if args.test_split == "validation" and tracks.index[-1] == 1:
+        about += " With all labels, epoch and penalty are chosen on the tracks that judge: a little too good."
+    return f"{text}\n\n{about}\n"
+
+
+def mean_std(values):
+    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

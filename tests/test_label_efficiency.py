@@ -1,0 +1,88 @@
+"""benchmarks/label_efficiency.py: which runs it asks for, what it keeps of them, and that it goes on where it was."""
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import call
+
+import utils
+from benchmarks import label_efficiency
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Two experiments; the command lines of transfer.py that were asked for, as dicts, in place of running it."""
+    for name in ("111111", "222222"):
+        utils.write_json(tmp_path / "exp" / name / "configuration.json", {"flags": {}})
+        utils.write_text(tmp_path / "exp" / name / "pre.pth", name)
+    ran = []
+
+    def transfer(script, *flags):
+        assert script == "transfer.py"
+        given = dict(zip(map(str, flags[::2]), flags[1::2], strict=True))
+        ran.append(given)
+        folder = given["--exp_path"] / f"tiny_{len(ran)}"
+        utils.write_text(folder / "transfer.pth", "weights")
+        utils.write_json(folder / "result.json", {
+            "n_train": round(200 * given["--label_fraction"]), "n_test": 40, "macro_f1": 0.3, "seconds": 1.0,
+            "accuracy": 0.4 + 0.1 * given["--seed"], "genres": ["a", "b"], "dataset": "tiny",
+            "chosen": {"by": "the last epoch"},
+        })  # fmt: skip
+        return str(folder / "result.json")
+
+    monkeypatch.setattr(utils, "call", transfer)
+    return ran
+
+
+def run(tmp_path, more="--num_seeds 1"):
+    flags = f"--exp_path 111111 222222 --exp_dir {tmp_path}/exp --out {tmp_path}/out --fractions 0.5,0.1 {more}"
+    call(label_efficiency, flags)
+    return tmp_path / "out"
+
+
+def test_every_row_share_and_seed_is_run_once_on_validation(tmp_path, asked):
+    out = run(tmp_path, "--num_seeds 3")
+    assert len(asked) == len(label_efficiency.ROWS) * 2 * 3
+    assert {given["--test_split"] for given in asked} == {"validation"}
+    assert {(given["--protocol"], given.get("--baseline")) for given in asked} == {
+        ("linear", None), ("finetune", None), ("scratch", None), ("linear", "kmeans"),
+    }  # fmt: skip
+    used = {(given["--seed"], given["--exp_path"].name) for given in asked}
+    assert used == {(0, "111111"), (1, "222222"), (2, "111111")}
+    table = pd.read_csv(out / "label_efficiency.csv")
+    assert len(table) == len(asked)
+    assert set(table["n_train"]) == {20, 100}
+    text = (out / "label_efficiency.md").read_text()
+    assert "0.1 (20 tracks) | 0.5 (100 tracks)" in text
+    assert text.count("0.500 ± 0.100") == 8
+    assert (out / "label_efficiency.png").stat().st_size > 5000
+
+
+def test_the_experiments_are_left_as_they_are_and_no_weights_pile_up(tmp_path, asked):
+    out = run(tmp_path, "--num_seeds 1 --rows frozen")
+    assert sorted(file.name for file in (tmp_path / "exp" / "111111").iterdir()) == ["configuration.json", "pre.pth"]
+    assert (out / "exp" / "111111" / "pre.pth").read_text() == "111111"
+    assert list(out.rglob("result.json"))
+    assert not list(out.rglob("transfer.pth"))
+
+
+def test_what_is_there_is_not_run_again_and_other_flags_are_refused(tmp_path, asked):
+    run(tmp_path, "--num_seeds 1 --rows frozen")
+    run(tmp_path, "--num_seeds 2 --rows frozen,kmeans")
+    keys = [(given.get("--baseline"), given["--seed"], given["--label_fraction"]) for given in asked]
+    assert len(keys) == len(set(keys)) == 8
+    with pytest.raises(utils.UserError, match="test_split validation → test"):
+        run(tmp_path, "--test_split test")
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["exp_path"] == ["111111", "222222"]
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--rows frozen,thawed", "no row thawed"), ("--fractions 0,1", "shares above 0"),
+    ("--fractions few", "shares above 0"), ("--num_seeds 0", "at least 1"),
+])  # fmt: skip
+def test_bad_flags_are_refused_in_a_sentence(tmp_path, asked, flags, message):
+    with pytest.raises(utils.UserError, match=message):
+        run(tmp_path, flags)
+    assert not asked
