@@ -256,7 +256,7 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     batches = LabelledViews(views, task.labels[0], labelled, recipe.batch_size)
-    judge = lambda: apply(network.head, cut.extract(network.backbone, task.validation))  # noqa: E731
+    judge = lambda one: apply(one.head, cut.extract(one.backbone, task.validation))  # noqa: E731
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)
     test = cut.extract(network.backbone, task.test)
     return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)

@@ -72,6 +72,7 @@ class Given:
         return Recipe(
             num_epochs=flags.num_epochs, batch_size=batch_size, lr=flags.lr,
             weight_decay=flags.weight_decay, patience=flags.patience, seed=seed, bf16=self.cut.bf16,
+            average=PROTOCOLS[flags.protocol].average,
             on_validation=flags.label_fraction == 1,  # few labels are few for choosing, too
         )  # fmt: skip
 

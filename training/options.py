@@ -21,13 +21,14 @@ class Protocol:
     pretrained: bool = True  # starts from an experiment's network
     hidden: bool = False  # its head has hidden layers
     batches: bool = True  # logistic regression takes all tracks at once
+    average: bool = False  # keeps the running average of its weights
 
 
 PROTOCOLS = {
     "linear": Protocol(1e-3, frozen=True, batches=False),
     "mlp": Protocol(1e-3, frozen=True, hidden=True),
-    "finetune": Protocol(5e-4),
-    "scratch": Protocol(1e-3, pretrained=False),
+    "finetune": Protocol(5e-4, average=True),
+    "scratch": Protocol(1e-3, pretrained=False, average=True),
 }
 
 
