@@ -38,6 +38,8 @@ class Cut:
         Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
         """
         num_tracks = len(crops if tracks is None else tracks)
+        width = getattr(network, "num_features", 1)
+        utils.check_memory(2 * 4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")  # cat copies
         views = self.views(crops, tracks)
         if desc:
             views = utils.progress(views, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)

@@ -98,7 +98,9 @@ def fit_head(features, labels, validation, validation_labels, num_genres, option
     Logistic regression where it can be; all else by :func:`fit`. options: of :func:`models.heads.genre_head`.
     Returns (head, log, chosen).
     """
-    head = heads.genre_head(features.shape[-1], num_genres, **options).to(features.device)
+    build = functools.partial(heads.genre_head, features.shape[-1], num_genres, **options)
+    utils.check_weights(build, f"training a head with --hidden {','.join(map(str, options['hidden']))}")
+    head = build().to(features.device)
     if not options["hidden"] and features.ndim == 3:
         means = features.mean(1), validation.mean(1)
         return head, [], classifier.fit_linear_probe(head, means[0], labels, means[1], validation_labels)
