@@ -69,7 +69,7 @@ def script_parser(doc):
 
 
 def run(main, parser, argv=None):
-    """Parse, run, and turn a :class:`UserError` or Ctrl-C into one line and a non-zero exit status."""
+    """Parse, run, and turn a :class:`UserError`, a lack of memory or Ctrl-C into one line and an exit status."""
     args = parser.parse_args(argv)
     try:
         main(args)
@@ -77,8 +77,17 @@ def run(main, parser, argv=None):
         sys.exit(_say(f"error: {error}", status=2))
     except OSError as error:  # disk full, no permission …
         sys.exit(_say(f"error: {error}", status=2))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        sys.exit(_say("error: out of memory: ask for less, such as a smaller --batch_size", status=2))
     except KeyboardInterrupt:
         sys.exit(_say("stopped: run the same command again to go on", status=130))
+
+
+def _is_of_memory(error):
+    out = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return out or "can't allocate memory" in str(error)  # as torch says it of the CPU's
 
 
 def _say(line, status):

@@ -22,6 +22,19 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
     assert capsys.readouterr().err == "error: do this instead\n"
 
 
+def test_a_lack_of_memory_is_one_line_and_other_failures_are_not_hidden(capsys):
+    def run(failure):
+        utils.run(lambda args: failure(), argparse.ArgumentParser(), [])
+
+    for too_much in (lambda: torch.empty(2**60), lambda: np.empty(2**50)):
+        with pytest.raises(SystemExit) as exit_info:
+            run(too_much)
+        assert exit_info.value.code == 2
+        assert capsys.readouterr().err.startswith("error: out of memory: ask for less")
+    with pytest.raises(RuntimeError, match="shape"):
+        run(lambda: torch.ones(2) @ torch.ones(3, 3))
+
+
 def test_flags_do_not_change():
     flags = utils.Flags(lr=0.0, seed=1)
     assert vars(flags) == {"lr": 0.0, "seed": 1}
