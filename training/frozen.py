@@ -136,6 +136,6 @@ class FeatureMonitor:
 
 def evenly(number, most):
     """``most`` of ``number`` indices, evenly chosen; all of them where there are no more."""
-    if not most or most >= number:
+    if most is None or most >= number:
         return torch.arange(number)
     return torch.from_numpy(np.linspace(0, number - 1, most).astype(int))
