@@ -34,14 +34,14 @@ def get_args_parser():
     parser.add_argument("--only", help="comma list of the conditions to run (default: all; --list names them)")
     parser.add_argument("--list", action="store_true", help="print the conditions and stop")
     parser.add_argument("--backbone", default="frames", help="network")
-    parser.add_argument("--num_epochs", type=int, default=20, help="of each pre-training")
-    parser.add_argument("--num_seeds", type=int, default=2, help="runs of each condition")
+    parser.add_argument("--num_epochs", type=utils.count, default=20, help="of each pre-training")
+    parser.add_argument("--num_seeds", type=utils.count, default=2, help="runs of each condition")
     parser.add_argument(
         "--train_flags", default="", help='more flags for train_simsiam.py: "--method byol --lam 0.6"'
     )
     parser.add_argument("--transfer_flags", default="", help="more flags for transfer.py, as one text")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the CPU's cores")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--jobs", type=utils.count, default=1, help="runs at a time, which share the CPU's cores")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
 
 
@@ -54,14 +54,13 @@ def main(args):
     unknown = set(names) - set(conditions)
     if unknown:
         raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
-    if args.jobs < 1:
-        raise utils.UserError(f"--jobs {args.jobs} must be at least 1")
     out = Path(args.out)
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "ablation.csv")
     todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.jobs)))
-    with ThreadPool(args.jobs) as pool:
+    jobs = max(1, min(args.jobs, len(todo)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    with ThreadPool(jobs) as pool:
         results = pool.imap_unordered(lambda key: (key, run(conditions[key[0]], key[1], args)), todo)
         for key, row in utils.progress(results, total=len(todo), desc="runs"):
             rows[key] = row

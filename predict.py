@@ -29,28 +29,28 @@ def get_args_parser():
     parser.add_argument("--exp_path", required=True, help="experiment: its id under --exp_dir, or its path")
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
-    parser.add_argument("--top", type=int, default=3, help="genres to show for each file")
+    parser.add_argument("--top", type=utils.count, default=3, help="genres to show for each file")
     parser.add_argument(
         "--truth", metavar="CSV",
         help="track_id,genre_top (a tracks.csv): the true genre of a file that is named as a track is shown, too",
     )  # fmt: skip
     parser.add_argument(
-        "--num_crops", type=int, help="crops spread over a file, averaged (default: as many as it was tested with)"
-    )
+        "--num_crops", type=utils.count,
+        help="crops spread over a file, averaged (default: as many as it was tested with)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON list with all genres instead of a table")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
 
 
 def main(args):
     device = utils.pick_device(args.device)
-    if args.num_crops is not None:
-        utils.check_counts(args, "num_crops")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
     listen = listener(experiment.settings, args.files)
     network = load_classifier(result, experiment, device)
+    num_crops = result.num_crops if args.num_crops is None else args.num_crops
 
     answers, unreadable = [], 0
     for file in args.files:
@@ -59,7 +59,7 @@ def main(args):
             answer["truth"], answer["split"] = truth[Path(file).stem]
         try:
             x = listen(Path(file)).to(device)
-            probabilities = predict(network, x, experiment, result, args.num_crops or result.num_crops)
+            probabilities = predict(network, x, experiment, result, num_crops)
             answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
         except (logmel.AudioError, UnicodeEncodeError) as error:
             unreadable += 1
@@ -127,7 +127,9 @@ def predict(network, x, experiment, result, num_crops):
     """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it."""
     if experiment.settings.kind == "embedding":  # of the whole file
         return network(x[None])[0].softmax(0).tolist()
-    crops = cut_evenly(x, experiment.settings.frames_in(result.crop_seconds), num_crops)
+    num_frames = experiment.settings.frames_in(result.crop_seconds)
+    utils.check_memory(2 * 4 * num_crops * len(x) * num_frames, f"--num_crops {num_crops}")  # stored, and normalised
+    crops = cut_evenly(x, num_frames, num_crops)
     return network(experiment.normalisation(crops)).float().mean(0).softmax(0).tolist()
 
 

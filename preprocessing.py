@@ -31,6 +31,7 @@ from data.collection import Extractor
 from data.folder import COLUMNS
 from data.settings import Waveform, read_settings
 
+WORKER = 320_000_000  # bytes that a worker process takes for itself before it has read anything
 FAILED_COLUMNS = ["track_id", "path", "reason"]
 
 
@@ -51,8 +52,10 @@ def get_args_parser():
         "<source>/<track_id>.mp3 then. Tracks that stand under several of the genres are left out and counted",
     )  # fmt: skip
     group.add_argument("--genres", help="with --metadata: these genres only, a,b,c")
-    group.add_argument("--top_genres", type=int, default=14, help="of Kakao arena: the most frequent genres")
-    group.add_argument("--num_genres", type=int, help="with --metadata: the first so many genres of the alphabet")
+    group.add_argument("--top_genres", type=utils.count, default=14, help="of Kakao arena: the most frequent genres")
+    group.add_argument(
+        "--num_genres", type=utils.count, help="with --metadata: the first so many genres of the alphabet"
+    )
 
     group = parser.add_argument_group("what to make of it", vectors.FORMS)
     group.add_argument(
@@ -61,9 +64,11 @@ def get_args_parser():
         "Data2VecAudioModel. embeddings: take those at --source. exp:ID: the pooled features of an experiment",
     )  # fmt: skip
     group.add_argument("--model", default="m-a-p/music2vec-v1", help="music2vec: folder, or name on Hugging Face")
-    group.add_argument("--window_seconds", type=float, default=30.0, help="music2vec: length it hears at once")
+    group.add_argument(
+        "--window_seconds", type=utils.seconds, default=30.0, help="music2vec: length it hears at once"
+    )
     group.add_argument("--exp_dir", default="exp", help="exp:ID: folder of the experiments")
-    group.add_argument("--num_crops", type=int, default=5, help="exp:ID: crops of a track, averaged")
+    group.add_argument("--num_crops", type=utils.count, default=5, help="exp:ID: crops of a track, averaged")
 
     group = parser.add_argument_group(
         "spectrogram",
@@ -71,12 +76,12 @@ def get_args_parser():
         "resolves the low mel bands, a hop of 512 (23 ms) resolves drum hits, and a crop of 5 s is then 128 × 215: "
         "about the area of the small images that ResNets were made for.",
     )
-    group.add_argument("--sr", type=int, default=defaults.sample_rate, help="sample rate in Hz")
-    group.add_argument("--n_fft", type=int, default=defaults.n_fft, help="samples in one window")
-    group.add_argument("--hop_length", type=int, default=defaults.hop_length, help="samples between frames")
-    group.add_argument("--n_mels", type=int, default=defaults.n_mels, help="mel bands")
-    group.add_argument("--f_min", type=float, default=defaults.f_min, help="lowest frequency in Hz")
-    group.add_argument("--f_max", type=float, help="highest frequency in Hz (default: half of --sr)")
+    group.add_argument("--sr", type=utils.count, default=defaults.sample_rate, help="sample rate in Hz")
+    group.add_argument("--n_fft", type=utils.count, default=defaults.n_fft, help="samples in one window")
+    group.add_argument("--hop_length", type=utils.count, default=defaults.hop_length, help="samples between frames")
+    group.add_argument("--n_mels", type=utils.count, default=defaults.n_mels, help="mel bands")
+    group.add_argument("--f_min", type=utils.not_negative, default=defaults.f_min, help="lowest frequency in Hz")
+    group.add_argument("--f_max", type=utils.positive, help="highest frequency in Hz (default: half of --sr)")
     group.add_argument("--mel_scale", choices=["slaney", "htk"], default=defaults.mel_scale, help="mel formula")
     group.add_argument(
         "--dtype", choices=["float16", "uint8"], default=defaults.dtype,
@@ -88,8 +93,10 @@ def get_args_parser():
         "--check", action="store_true",
         help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made",
     )  # fmt: skip
-    group.add_argument("--min_seconds", type=float, default=5.0, help="name and skip clips that are shorter")
-    group.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that convert")
+    group.add_argument(
+        "--min_seconds", type=utils.not_negative, default=5.0, help="name and skip clips that are shorter"
+    )
+    group.add_argument("--workers", type=utils.count, default=os.cpu_count(), help="processes that convert")
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
     return parser
 
@@ -161,7 +168,7 @@ def find_files(args):
     if args.metadata:
         genres = args.genres and [genre.strip() for genre in args.genres.split(",")]
         return spotify.find(args.source, args.metadata, genres, args.num_genres, args.splits)
-    if args.genres or args.num_genres:
+    if args.genres or args.num_genres is not None:
         raise utils.UserError("--genres and --num_genres go with --metadata, the CSV of tracks and their genres")
     return collection.find(args.source, args.splits)
 
@@ -264,6 +271,8 @@ def frames_made(path, extractor):
 def run_workers(tracks, folder, extractor, workers):
     """Yield (track, frames, reason) for every track as it is finished, in any order."""
     jobs = [(track, folder, extractor) for track in tracks]
+    workers = min(workers, len(jobs))
+    utils.check_memory(0 if extractor.stays_here else WORKER * workers, f"--workers {workers}")
     if workers <= 1 or len(jobs) < 8:  # starting processes would take longer than the work
         yield from map(convert_one, jobs)
         return

@@ -38,9 +38,13 @@ def get_args_parser():
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--dataset", help="read tracks of <data_dir>/<dataset>_npy instead of audio files")
     parser.add_argument("--out", default="preview", help="folder for the pictures and the sounds")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a view, from the middle of the track")
-    parser.add_argument("--lam", type=float, help="share of the track itself in mixing (default: each family's own)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other pitches, tempos and places")
+    parser.add_argument(
+        "--seconds", type=utils.seconds, default=5.0, help="length of a view, from the middle of the track"
+    )
+    parser.add_argument(
+        "--lam", type=utils.share, help="share of the track itself in mixing (default: each family's own)"
+    )
+    parser.add_argument("--seed", type=utils.whole, default=0, help="another seed, other pitches, tempos and places")
     parser.add_argument("--no_wav", action="store_true", help="pictures only; the sounds take a second or two each")
     return parser
 

@@ -40,13 +40,16 @@ BEFORE = {"pool": "average", "normalise": "global", "num_views": 2}
 DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
-    "dim": (int, "dimension of the projections"),
-    "proj_dim": (int, "width of the projector's hidden layer; 0: two, as wide as the features, SimSiam's paper"),
-    "pred_dim": (int, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
-    "cov": (float, "weight of VICReg's covariance term on the projections; 0: the paper's loss"),
+    "dim": (utils.count, "dimension of the projections"),
+    "proj_dim": (
+        utils.whole,
+        "width of the projector's hidden layer; 0: two, as wide as the features, as in the paper",
+    ),
+    "pred_dim": (utils.count, "width of the hidden layer: SimSiam's predictor, BYOL's projector and predictor"),
+    "cov": (utils.not_negative, "weight of VICReg's covariance term on the projections; 0: the paper's loss"),
     "identity_start": (bool, "the predictor starts as the identity; --no-identity_start: at random, as in the paper"),
-    "temperature": (float, "NT-Xent: low values weigh the hardest negatives most"),
-    "ema": (float, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
+    "temperature": (utils.positive, "NT-Xent: low values weigh the hardest negatives most"),
+    "ema": (utils.share, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
 }
 LEAST_FRAMES = 16  # of a view, where the default has to be short
 MONITOR_ROWS = 512  # projections that std and rank are measured on
@@ -59,14 +62,16 @@ def get_args_parser():
     group.add_argument("--size", choices=["small", "medium"], help="FMA of this size: short for --dataset fma_<size>")
     group.add_argument("--dataset", help="name of a spectrogram folder: <data_dir>/<dataset>_npy")
     group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
-    group.add_argument("--num_tracks", type=int, help="train on so many tracks only, evenly chosen (default: all)")
     group.add_argument(
-        "--num_views", type=int,
+        "--num_tracks", type=utils.count, help="train on so many tracks only, evenly chosen (default: all)"
+    )
+    group.add_argument(
+        "--num_views", type=utils.count,
         help="views of a track; of more than two, each predicts the mean of the others (FastSiam), which needs fewer "
         "epochs (default: " + ", ".join(f"{n} {m.default_views}" for n, m in models.METHODS.items()) + ")",
     )  # fmt: skip
     group.add_argument(
-        "--crop_seconds", type=float,
+        "--crop_seconds", type=utils.seconds,
         help="length of a view (default: 5 s, at least 64 frames; of 'frames' less where the views would overlap)",
     )  # fmt: skip
     group.add_argument(
@@ -78,10 +83,12 @@ def get_args_parser():
     group = parser.add_argument_group("augmentation", augment.describe())
     group.add_argument("--aug", help="spec (default), image, audio, none, or a comma list (mask,mixup)")
     group.add_argument(
-        "--lam", type=float,
+        "--lam", type=utils.share,
         help="mixing weight, the share of the track itself: 1 mixes nothing (default: 0.7, spec 0.8 to 1)",
     )  # fmt: skip
-    group.add_argument("--aug_p", type=float, help="probability of applying each augmentation (default: its own)")
+    group.add_argument(
+        "--aug_p", type=utils.share, help="probability of applying each augmentation (default: its own)"
+    )
 
     group = parser.add_argument_group("network")
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
@@ -104,37 +111,41 @@ def get_args_parser():
         group.add_argument(f"--{name}", help=f"{text} (default: {default_of(name)})", **how)
 
     group = parser.add_argument_group("optimisation")
-    group.add_argument("--num_epochs", type=int, default=100, help="passes over the training split")
-    group.add_argument("--batch_size", type=int, help="tracks in a batch (default: 64, of fewer than 256 a quarter)")
+    group.add_argument("--num_epochs", type=utils.count, default=100, help="passes over the training split")
+    group.add_argument(
+        "--batch_size", type=utils.count, help="tracks in a batch (default: 64, of fewer than 256 a quarter)"
+    )
     group.add_argument(
         "--optim", choices=list(DEFAULT_LR), default="AdamW",
         help="SGD is the papers'; on small collections AdamW learns where SGD has not yet",
     )  # fmt: skip
     group.add_argument(
-        "--lr", type=float,
+        "--lr", type=utils.positive,
         help="of AdamW for a batch of 64, growing with its square root; of SGD and Adam for a batch of 256, "
         "proportional to it (default: " + ", ".join(f"{name} {lr:g}" for name, lr in DEFAULT_LR.items()) + ")",
     )  # fmt: skip
-    group.add_argument("--momentum", type=float, default=0.9, help="of SGD")
+    group.add_argument("--momentum", type=utils.part, default=0.9, help="of SGD")
     group.add_argument(
-        "--weight_decay", type=float,
+        "--weight_decay", type=utils.not_negative,
         help="of matrices and filters only; decoupled from the gradient in AdamW (default: AdamW 0.05, others 1e-4)",
     )  # fmt: skip
-    group.add_argument("--warmup_epochs", type=float, help="of linear warm-up (default: a twentieth of all)")
+    group.add_argument(
+        "--warmup_epochs", type=utils.not_negative, help="of linear warm-up (default: a twentieth of all)"
+    )
     group.add_argument(
         "--fix_pred_lr", action=argparse.BooleanOptionalAction, default=True,
         help="keep the predictor's learning rate fixed while the others' decays",
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
-    group.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights")
-    group.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, same machine: same weights")
+    group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
         help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
-    group.add_argument("--knn_every", type=int, default=5, help="epochs between kNN measurements, 0 for none")
+    group.add_argument("--knn_every", type=utils.whole, default=5, help="epochs between kNN measurements, 0 for none")
     group.add_argument("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     group.add_argument(
         "--resume", metavar="ID",
@@ -166,6 +177,7 @@ def main(args):
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
+    check_fits(flags, folder.settings.num_rows, num_frames)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
     normalise = resumed.normalisation if resumed else crops.measure_normalisation(train, flags.normalise == "band")
     crop = Views(train, augmentation, normalise, num_frames)
@@ -277,8 +289,8 @@ def resolve(args):
     """The flags of a new run, with the defaults of its method filled in. Raises :class:`utils.UserError`."""
     if bool(args.size) == bool(args.dataset):
         raise utils.UserError("say what to train on: --size small|medium, or --dataset NAME")
-    utils.check_counts(args, "num_epochs", "num_tracks")
-    utils.check_seconds(args.crop_seconds)
+    if args.warmup_epochs is not None and args.warmup_epochs > args.num_epochs:
+        raise utils.UserError(f"--warmup_epochs {args.warmup_epochs:g} is more than --num_epochs {args.num_epochs}")
     method = models.METHODS[args.method]
     if args.num_views is not None and not 2 <= args.num_views <= method.most_views:
         most = f"2 to {method.most_views}" if method.most_views > 2 else "2"
@@ -303,7 +315,9 @@ def resolve_input(flags, folder, device):
     """What depends on the arrays: the crop, the views, the precision. Raises :class:`utils.UserError`."""
     settings = folder.settings
     aug = augment.choose(flags.aug, settings)
-    seconds = flags.crop_seconds or default_crop_seconds(flags.but(aug=aug), folder)
+    seconds = flags.crop_seconds
+    if seconds is None:
+        seconds = default_crop_seconds(flags.but(aug=aug), folder)
     backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
@@ -318,6 +332,15 @@ def default_crop_seconds(flags, folder):
     context = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p).context
     room = int(folder.tracks["frames"].median() / (flags.num_views * context))
     return min(usual, folder.settings.seconds_in(max(LEAST_FRAMES, room)))
+
+
+def check_fits(flags, num_rows, num_frames):
+    """Raises :class:`utils.UserError` where a batch of views, or the network itself, is more than memory holds."""
+    batch = f"{flags.num_views} views of --batch_size {flags.batch_size}, --crop_seconds {flags.crop_seconds:g}"
+    utils.check_memory(4 * flags.num_views * flags.batch_size * num_rows * num_frames, batch)
+    widths = [f"--{name} {getattr(flags, name)}" for name in ("dim", "proj_dim", "pred_dim") if hasattr(flags, name)]
+    network = f"training {flags.method} with --backbone {flags.backbone} and {', '.join(widths)}"
+    utils.check_weights(lambda: models.build(vars(flags), num_rows), network)
 
 
 def open_resumed(args):

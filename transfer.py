@@ -85,56 +85,61 @@ def get_args_parser():
         help="validation: leave the test tracks alone, for runs that something will be chosen by",
     )  # fmt: skip
     group.add_argument(
-        "--label_fraction", type=float, default=1.0,
+        "--label_fraction", type=utils.fraction, default=1.0,
         help="share of the training labels, of every genre; below 1 no validation label has a part: the penalty is "
         "chosen by cross-validation in the labels given, and the last epoch is kept",
     )  # fmt: skip
     group.add_argument(
-        "--num_seeds", type=int, help="repeat with so many seeds and report mean ± std (default: 1, random 5)"
+        "--num_seeds", type=utils.count, help="repeat with so many seeds and report mean ± std (default: 1, random 5)"
     )
 
     group.add_argument(
-        "--train_sizes",
+        "--train_sizes", type=utils.counts,
         help="with linear and mlp: also train on so many tracks, a,b,c, stratified and nested, with --num_seeds "
         "seeds, and draw the learning curve of training and validation; no test track has a part in it",
     )  # fmt: skip
 
     group = parser.add_argument_group("head (of mlp)")
-    group.add_argument("--hidden", default="1024,512,128", help="widths of the hidden layers")
-    group.add_argument("--dropout", default="0.5", help="after each hidden layer, or one share for each: a,b")
+    group.add_argument("--hidden", type=utils.counts, default="1024,512,128", help="widths of the hidden layers")
+    group.add_argument(
+        "--dropout", type=utils.parts, default="0.5", help="after each hidden layer, or one share for each: a,b"
+    )
     group.add_argument(
         "--batch_norm", action=argparse.BooleanOptionalAction, default=True, help="BatchNorm after each hidden layer"
     )
 
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
-    group.add_argument("--num_epochs", type=int, default=30, help="passes over the training tracks")
-    group.add_argument("--patience", type=int, help="stop when validation has not improved for so many epochs")
+    group.add_argument("--num_epochs", type=utils.count, default=30, help="passes over the training tracks")
     group.add_argument(
-        "--batch_size", type=int, help="tracks in a batch (default: 64, of fewer than 256 tracks a quarter)"
+        "--patience", type=utils.whole, default=0,
+        help="stop when validation has not improved for so many epochs; 0: never",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch_size", type=utils.count, help="tracks in a batch (default: 64, of fewer than 256 tracks a quarter)"
     )
-    group.add_argument("--lr", type=float, help="of AdamW (default: finetune 5e-4, mlp and scratch 1e-3)")
-    group.add_argument("--weight_decay", type=float, default=0.01, help="of AdamW")
+    group.add_argument("--lr", type=utils.positive, help="of AdamW (default: finetune 5e-4, mlp and scratch 1e-3)")
+    group.add_argument("--weight_decay", type=utils.not_negative, default=0.01, help="of AdamW")
     group.add_argument(
-        "--layer_decay", type=float, default=0.7,
+        "--layer_decay", type=utils.share, default=0.7,
         help="finetune: each stage of the network learns at this share of the rate of the stage above it",
     )  # fmt: skip
     group.add_argument(
         "--aug", help="augments finetune and scratch: see train_simsiam.py --help (default: spec, of waveforms none)"
     )
-    group.add_argument("--lam", type=float, help="mixing weight of the augmentations")
-    group.add_argument("--aug_p", type=float, help="probability of applying each augmentation")
+    group.add_argument("--lam", type=utils.share, help="mixing weight of the augmentations")
+    group.add_argument("--aug_p", type=utils.share, help="probability of applying each augmentation")
 
     group = parser.add_argument_group("crops")
-    group.add_argument("--crop_seconds", type=float, help="length of a crop (default: the experiment's)")
+    group.add_argument("--crop_seconds", type=utils.seconds, help="length of a crop (default: the experiment's)")
     group.add_argument(
-        "--num_crops", type=int,
+        "--num_crops", type=utils.count,
         help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, statistics and "
         "the frozen features of 'frames' are of the whole track at once)",
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
-    group.add_argument("--seed", type=int, default=0, help="first seed")
-    group.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    group.add_argument("--seed", type=utils.whole, default=0, help="first seed")
+    group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
         help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",

@@ -1,4 +1,4 @@
-"""Small things every script needs: errors, seeds, devices, files that are never half-written, experiments.
+"""Small things every script needs: errors, flags, seeds, devices, files that are never half-written, experiments.
 
 Imports nothing of ours.
 """
@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+MOST = 1_000_000_000  # of anything that a flag counts: above it, products of two overflow 64 bits
+HOUR = 3600
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -56,7 +58,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         super().__init__(prog, max_help_position=28, width=min(110, shutil.get_terminal_size().columns))
 
     def _get_help_string(self, action):
-        if action.default in (None, False) or action.default == []:
+        if action.default is None or action.default is False or action.default == []:
             return action.help
         return super()._get_help_string(action)
 
@@ -67,7 +69,7 @@ def script_parser(doc):
 
 
 def run(main, parser, argv=None):
-    """Parse, run, and turn a :class:`UserError` or Ctrl-C into one line and a non-zero exit status."""
+    """Parse, run, and turn a :class:`UserError`, a lack of memory or Ctrl-C into one line and an exit status."""
     args = parser.parse_args(argv)
     try:
         main(args)
@@ -75,13 +77,103 @@ def run(main, parser, argv=None):
         sys.exit(_say(f"error: {error}", status=2))
     except OSError as error:  # disk full, no permission …
         sys.exit(_say(f"error: {error}", status=2))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        sys.exit(_say("error: out of memory: ask for less, such as a smaller --batch_size", status=2))
     except KeyboardInterrupt:
         sys.exit(_say("stopped: run the same command again to go on", status=130))
+
+
+def _is_of_memory(error):
+    out = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return out or "can't allocate memory" in str(error)  # as torch says it of the CPU's
 
 
 def _say(line, status):
     print(line, file=sys.stderr)
     return status
+
+
+# ------------------------------------------------------------------ what a flag can be: the ``type`` of an argument
+
+
+def count(text):
+    """A whole number of at least 1. All of these raise argparse.ArgumentTypeError for what is out of range."""
+    return _number(text, int, lambda n: 1 <= n <= MOST, f"a whole number from 1 to {MOST}")
+
+
+def whole(text):
+    """A whole number of at least 0."""
+    return _number(text, int, lambda n: 0 <= n <= MOST, f"a whole number from 0 to {MOST}")
+
+
+def positive(text):
+    """A number above 0, such as a rate; with all that scales it, it fits into float32."""
+    return _number(text, float, lambda x: 0 < x <= 1e30, "a number above 0 and at most 1e30")
+
+
+def not_negative(text):
+    """A number of at least 0, such as a weight; a rate times it still fits into float32."""
+    return _number(text, float, lambda x: 0 <= x <= 1e6, "a number from 0 to 1000000")
+
+
+def share(text):
+    """A number from 0 to 1."""
+    return _number(text, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+
+
+def part(text):
+    """A share that leaves something: from 0 to below 1."""
+    return _number(text, float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+
+
+def fraction(text):
+    """A share that is something: above 0 and at most 1."""
+    return _number(text, float, lambda x: 0 < x <= 1, "a number above 0 and at most 1")
+
+
+def seconds(text):
+    """A length of audio."""
+    return _number(text, float, lambda x: 0 < x <= HOUR, f"a number of seconds above 0 and at most {HOUR}")
+
+
+def counts(text):
+    """A comma list of whole numbers of at least 1, as a list."""
+    return [count(one) for one in text.split(",")]
+
+
+def parts(text):
+    """A comma list of numbers from 0 to below 1, as a list."""
+    return [part(one) for one in text.split(",")]
+
+
+def fractions(text):
+    """A comma list of numbers above 0 and at most 1, as a list."""
+    return [fraction(one) for one in text.split(",")]
+
+
+def device(name):
+    """``auto``, ``cpu``, or an accelerator that torch sees, such as ``cuda`` or ``cuda:1``: its name."""
+    try:
+        wanted = pick_device(name)
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{name!r} is not a device: use auto, cpu or cuda") from None
+    there = torch.accelerator.current_accelerator(check_available=True)
+    seen = there is not None and there.type == wanted.type and (wanted.index or 0) < torch.accelerator.device_count()
+    if name not in ("auto", "cpu") and not seen:
+        raise argparse.ArgumentTypeError(f"torch sees no {name!r} here: use cpu or auto")
+    return name
+
+
+def _number(text, kind, fits, what):
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is None or not fits(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return number
 
 
 # ------------------------------------------------------------------ chance and devices
@@ -96,16 +188,10 @@ def set_seed(seed, epoch=0):
 
 
 def pick_device(name):
-    """``auto`` → the GPU when there is one; ``cuda`` or ``cpu`` → that, or :class:`UserError`."""
+    """``auto`` → the GPU when there is one, else the CPU; else that, which :func:`device` has found to be there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device {name} is not a device; use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda was asked for, but torch sees no GPU here; use --device cpu or auto")
-    return device
+    return torch.device(name)
 
 
 def autocast(device, bf16):
@@ -128,23 +214,43 @@ def progress(iterable=None, **options):
     return tqdm(iterable, mininterval=every, maxinterval=max(10, every), delay=delay, leave=False, **options)
 
 
-def check_counts(args, *names):
-    """Raises :class:`UserError` where a flag that counts something counts nothing."""
-    for name in names:
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} {getattr(args, name)} must be at least 1")
-
-
-def check_seconds(seconds):
-    """Raises :class:`UserError` for a ``--crop_seconds`` that is no length."""
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise UserError(f"--crop_seconds {seconds:g} is no length of a crop")
-
-
 def check_name(flag, name):
     """Raises :class:`UserError` where a name that becomes part of a folder's is a path."""
     if name.startswith(".") or {"/", "\\", "\0"} & set(name):
         raise UserError(f"{flag} {name} is a name, not a path")
+
+
+# ------------------------------------------------------------------ memory
+
+
+def free_memory():
+    """Bytes that can still be had, roughly: on Linux what is available, elsewhere all there is, or 4 GB."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+    except (OSError, StopIteration):  # not Linux
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not told on this system
+        return 4 * 2**30
+
+
+def check_memory(num_bytes, what):
+    """Raises :class:`UserError` before ``what`` is made, where its ``num_bytes`` cannot fit."""
+    free = free_memory()
+    if num_bytes > free:
+        raise UserError(f"{what} would need about {num_bytes / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
+
+
+def check_weights(build, what):
+    """The same before a network is trained; ``build()`` makes it, here without its weights.
+
+    Each weight needs three others: its gradient, and the two averages of AdamW.
+    """
+    with torch.device("meta"):
+        weights = sum(parameter.nbytes for parameter in build().parameters())
+    check_memory(4 * weights, what)
 
 
 # ------------------------------------------------------------------ files

@@ -35,7 +35,7 @@ def get_args_parser():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--verify", metavar="DIR", help="folder of audio files, searched to the bottom")
     what.add_argument("--speed", action="store_true", help="time every family")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda, for --speed")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda, for --speed")
     return parser
 
 

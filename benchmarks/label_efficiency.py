@@ -38,8 +38,10 @@ def get_args_parser():
     parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--rows", default=",".join(ROWS), help="comma list of what to compare")
-    parser.add_argument("--fractions", default="0.01,0.03,0.1,0.3,1", help="shares of the training labels")
-    parser.add_argument("--num_seeds", type=int, default=3, help="draws of the labels, and runs, of each share")
+    parser.add_argument(
+        "--fractions", type=utils.fractions, default="0.01,0.03,0.1,0.3,1", help="shares of the training labels"
+    )
+    parser.add_argument("--num_seeds", type=utils.count, default=3, help="draws of the labels, and runs, of each")
     parser.add_argument(
         "--test_split", choices=["validation", "test"], default="validation",
         help="test: for the final figure, when nothing is left to choose",
@@ -47,13 +49,13 @@ def get_args_parser():
     parser.add_argument(
         "--transfer_flags", default="", help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"'
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/label_efficiency", help="folder of the table and the figure")
     return parser
 
 
 def main(args):
-    names, fractions, out = args.rows.split(","), parse_fractions(args.fractions), Path(args.out)
+    names, fractions, out = args.rows.split(","), sorted(set(args.fractions)), Path(args.out)
     utils.check_counts(args, "num_seeds")
     unknown = sorted(set(names) - set(ROWS))
     if unknown:
@@ -75,17 +77,6 @@ def main(args):
     plots.write(out / "label_efficiency.png", plots.label_efficiency, shown, chance, title=title)
     print(text)
     print(out / "label_efficiency.md")
-
-
-def parse_fractions(text):
-    """Shares, from small to large. Raises :class:`utils.UserError`."""
-    try:
-        fractions = sorted({float(share) for share in text.split(",")})
-    except ValueError:
-        fractions = [0.0]
-    if not all(0 < share <= 1 for share in fractions):
-        raise utils.UserError(f"--fractions {text} are shares above 0 and at most 1 with commas between")
-    return fractions
 
 
 def copied(experiment, folder):

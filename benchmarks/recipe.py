@@ -58,12 +58,14 @@ def get_args_parser():
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--candidates", metavar="FILE", help="lines 'name: flags' (default: the list in this file)")
     parser.add_argument("--only", help="comma list of candidates' names (default: all)")
-    parser.add_argument("--epochs", default="4,12", help="of each round, from few to many")
-    parser.add_argument("--keep", type=float, default=0.34, help="share of the candidates that the next round gets")
-    parser.add_argument("--num_seeds", type=int, default=2, help="runs of each candidate in each round")
+    parser.add_argument("--epochs", type=utils.counts, default="4,12", help="of each round, from few to many")
+    parser.add_argument(
+        "--keep", type=utils.fraction, default=0.34, help="share of the candidates that the next round gets"
+    )
+    parser.add_argument("--num_seeds", type=utils.count, default=2, help="runs of each candidate in each round")
     parser.add_argument("--train_flags", default="", help="flags of train_simsiam.py for all candidates, as one text")
     parser.add_argument("--transfer_flags", default="", help="flags of transfer.py, as one text")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--exp_dir", default="exp/recipe/exp", help="folder of the experiments")
     parser.add_argument("--out", default="exp/recipe", help="folder of the table")
     return parser
@@ -74,13 +76,12 @@ def main(args):
     flags_of = read_candidates(Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES)
     if args.only:
         flags_of = {name: flags_of[name] for name in args.only.split(",") if name in flags_of}
-    rounds = sorted(int(epochs) for epochs in args.epochs.split(","))
-    if not flags_of or not 0 < args.keep <= 1:
-        raise utils.UserError("there must be a candidate, and --keep must be above 0 and at most 1")
+    if not flags_of:
+        raise utils.UserError("there must be a candidate")
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "recipe.csv")
     names = list(flags_of)
-    for epochs in rounds:
+    for epochs in sorted(args.epochs):
         run_round(names, flags_of, epochs, rows, args, out / "recipe.csv")
         scores = {name: mean_score(rows, name, epochs, args.num_seeds) for name in names}
         names = sorted(names, key=lambda name: -scores[name])[: max(1, round(args.keep * len(names)))]
@@ -91,7 +92,8 @@ def main(args):
 
 def read_candidates(text):
     """{name: flags} of lines ``name: flags``. Raises :class:`utils.UserError`."""
-    lines = [line.strip() for line in text.replace("\\\n", "").splitlines() if line.strip() and not line.startswith("#")]
+    whole = text.replace("\\\n", "").splitlines()
+    lines = [line.strip() for line in whole if line.strip() and not line.startswith("#")]
     if not all(":" in line for line in lines):
         raise utils.UserError("a candidate is a line 'name: flags of train_simsiam.py'")
     return {name.strip(): flags.strip() for name, flags in (line.split(":", 1) for line in lines)}

@@ -5,12 +5,12 @@ Axes: N tracks, B batch, F mel band (row 0 = lowest), T frame, L layer, D featur
 
 import concurrent.futures
 import functools
-import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+import utils
 from data.folder import read_array
 from data.settings import DTYPES
 
@@ -22,18 +22,11 @@ def load(folder, rows, device, in_memory=None):
     """
     num_bytes = int(rows["frames"].sum()) * folder.settings.bytes_per_frame
     if in_memory is None:
-        in_memory = num_bytes < 0.4 * _memory()
+        in_memory = num_bytes < 0.4 * utils.free_memory()
     if not in_memory:
         return OnDisk(folder, rows, device)
     fits_on_device = device.type == "cuda" and num_bytes < 0.4 * torch.cuda.mem_get_info(device)[0]
     return InMemory(folder, rows, device, device if fits_on_device else torch.device("cpu"))
-
-
-def _memory():
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not told on this system
-        return 4 * 2**30
 
 
 class _Crops:

@@ -20,6 +20,7 @@ import utils
 from data.settings import Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
+SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memory with are refused
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
 
 
@@ -148,6 +149,16 @@ def encode(decibels, settings):
     return level.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
+def check_size(settings):
+    """Raises :class:`utils.UserError` where memory holds neither the mel filters nor the spectrum of a short clip."""
+    bins, frames = 1 + settings.n_fft // 2, SHORT_CLIP * settings.sample_rate // settings.hop_length
+    filters = 6 * 4 * bins * settings.n_mels  # torchaudio makes them of six arrays of their shape
+    clip = 4 * (SHORT_CLIP * settings.sample_rate + (3 * bins + settings.n_mels) * frames)  # bins: complex, and power
+    flags = {"sr": "sample_rate", "n_fft": "n_fft", "hop_length": "hop_length", "n_mels": "n_mels"}
+    what = " ".join(f"--{flag} {getattr(settings, name)}" for flag, name in flags.items())
+    utils.check_memory(max(filters, clip), f"one clip of {SHORT_CLIP} s with {what}")
+
+
 def check_settings(settings):
     """Raises :class:`utils.UserError` for spectrogram settings that make no spectrogram."""
     nyquist = settings.sample_rate / 2
@@ -156,9 +167,7 @@ def check_settings(settings):
             f"--f_min {settings.f_min:g} and --f_max {settings.f_max:g} must satisfy "
             f"0 <= f_min < f_max <= {nyquist:g} Hz (half of --sr)"
         )
-    for flag, key in (("--n_fft", "n_fft"), ("--hop_length", "hop_length"), ("--n_mels", "n_mels")):
-        if getattr(settings, key) < 1:
-            raise utils.UserError(f"{flag} must be at least 1")
+    check_size(settings)
     empty = int((filters_of(settings).amax(dim=0) == 0).sum())
     if empty:
         raise utils.UserError(

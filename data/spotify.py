@@ -38,7 +38,7 @@ def choose_genres(table, genres=None, num_genres=None):
         if unknown:
             raise utils.UserError(f"--genres {', '.join(unknown)} is not in the metadata; it has: {', '.join(there)}")
         return sorted(set(genres))
-    if num_genres and not 2 <= num_genres <= len(there):
+    if num_genres is not None and not 2 <= num_genres <= len(there):
         raise utils.UserError(f"--num_genres {num_genres} must be between 2 and the {len(there)} of the metadata")
     return there[:num_genres]
 

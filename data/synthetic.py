@@ -186,7 +186,7 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0):
     tracks.csv describes small and medium alike, as FMA's does. Only what is missing is written. Raises
     :class:`utils.UserError` when something else is there already, or for impossible numbers.
     """
-    num_tracks = num_tracks or NUM_TRACKS[size]
+    num_tracks = NUM_TRACKS[size] if num_tracks is None else num_tracks
     num_small = num_tracks if size == "small" else num_tracks // 2
     if not (24 <= num_small <= 50_000 and 1 <= seconds <= 600 and seed >= 0):
         raise utils.UserError("--num_tracks takes 24 to 50000 (medium: twice), --seconds 1 to 600, --seed 0 or more")
@@ -227,9 +227,9 @@ def get_args_parser():
     parser.add_argument("--data_dir", default="data", help="folder in which fma_<size> and fma_metadata are made")
     parser.add_argument("--size", default="small", choices=list(NUM_TRACKS),
                         help="small: 8 balanced genres; medium: small and as much again, in 10 genres")  # fmt: skip
-    parser.add_argument("--num_tracks", type=int, help="mp3 files to write (default: small 480, medium 960)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="length of each track; FMA's are 30 s")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes another corpus")
+    parser.add_argument("--num_tracks", type=utils.count, help="mp3 files to write (default: small 480, medium 960)")
+    parser.add_argument("--seconds", type=utils.seconds, default=30.0, help="length of each track; FMA's are 30 s")
+    parser.add_argument("--seed", type=utils.whole, default=0, help="another seed makes another corpus")
     return parser
 
 

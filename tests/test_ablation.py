@@ -44,5 +44,3 @@ def test_runs_are_kept_and_summarised(tiny_folder, tmp_path, run_script, monkeyp
     assert (tmp_path / "out" / "ablation.png").exists()
     with pytest.raises(utils.UserError, match="no condition wind"):
         run_script(ablation, command + "wind")
-    with pytest.raises(utils.UserError, match="--jobs 0 must be at least 1"):
-        run_script(ablation, command + "none --jobs 0")

@@ -57,7 +57,7 @@ def test_memory_decides_where_crops_are_held(folder, monkeypatch):
     rows = folder.split("training")
     num_bytes = 32 * int(rows["frames"].sum())
     for memory, kind in ((2 * num_bytes, crops_of.OnDisk), (3 * num_bytes, crops_of.InMemory)):
-        monkeypatch.setattr(crops_of, "_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(utils, "free_memory", lambda memory=memory: memory)
         assert type(crops_of.load(folder, rows, CPU)) is kind
 
 

@@ -144,9 +144,7 @@ def test_results_of_embeddings_can_be_compared(tmp_path, adopt, classify, capsys
     ("--layer 4", "has all, 0, 1, 2, 3"),
     ("--layer projector", "has all, 0, 1, 2, 3"),
     ("--train_sizes 24,1000", "to 72"),
-    ("--train_sizes some", "numbers with commas"),
     ("--hidden 16,8 --dropout 0.1,0.2,0.3", "one for each"),
-    ("--hidden wide", "numbers with commas"),
 ])  # fmt: skip
 def test_what_does_not_go_with_embeddings_is_refused(tmp_path, adopt, classify, flags, message):
     adopt(write_npz(tmp_path / "v.npz"))

@@ -8,18 +8,17 @@ from sklearn.metrics import f1_score, log_loss
 import utils
 from data.folder import open_folder
 from models import heads
-from training.label_curve import label_curve, parse_sizes, score
+from training.label_curve import check_sizes, label_curve, score
 from training.options import LINEAR
 from training.supervised import Recipe, apply
 from training.task import Task
 
 
 def test_sizes_are_sorted_and_between_the_genres_and_the_tracks():
-    assert parse_sizes("48,24, 96,24", 3, 96) == [24, 48, 96]
-    range_ = r"3 \(genres\) to 96"
-    for text, message in (("2,24", range_), ("24,97", range_), ("some", "numbers"), ("", "numbers")):
-        with pytest.raises(utils.UserError, match=message):
-            parse_sizes(text, 3, 96)
+    assert check_sizes([48, 24, 96, 24], 3, 96) == [24, 48, 96]
+    for sizes in ([2, 24], [24, 97]):
+        with pytest.raises(utils.UserError, match=r"3 \(genres\) to 96"):
+            check_sizes(sizes, 3, 96)
 
 
 def test_the_score_is_scikit_learns():

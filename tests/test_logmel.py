@@ -120,9 +120,9 @@ def test_uint8_levels_are_within_half_a_step():
         ({"f_min": 9000.0, "f_max": 8000.0}, "--f_min 9000 and --f_max 8000 must satisfy"),
         ({"f_min": -1.0}, "--f_min -1"),
         ({"n_mels": 4000}, "of the 4000 mel bands would be empty"),
-        ({"hop_length": 0}, "--hop_length must be at least 1"),
-        ({"n_fft": 0}, "--n_fft must be at least 1"),
-        ({"n_mels": 0}, "--n_mels must be at least 1"),
+        ({"n_mels": 10**9}, "one clip of 30 s with .*--n_mels 1000000000 would need about"),
+        ({"n_fft": 10**9}, "would need about"),
+        ({"sample_rate": 10**9, "hop_length": 1}, "would need about"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):

@@ -286,7 +286,6 @@ def test_vectors_that_are_none_of_its_kind_are_named(home, ask, tmp_path):
     ("linear", "--transfer nothing song.wav", "has no classifier 'nothing'; there are: spectrograms_finetune, "),
     ("linear", "gone.wav", "none of the files could be read"),
     ("linear", "--truth gone.csv song.wav", "gone.csv does not exist"),
-    ("linear", "--num_crops 0 song.wav", "--num_crops 0 must be at least 1"),
     ("vectors linear", "song.wav", "cannot be made from audio files"),
 ])  # fmt: skip
 def test_what_cannot_be_answered_gets_one_sentence(home, tmp_path, case, flags, message):

@@ -22,6 +22,19 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
     assert capsys.readouterr().err == "error: do this instead\n"
 
 
+def test_a_lack_of_memory_is_one_line_and_other_failures_are_not_hidden(capsys):
+    def run(failure):
+        utils.run(lambda args: failure(), argparse.ArgumentParser(), [])
+
+    for too_much in (lambda: torch.empty(2**60), lambda: np.empty(2**50)):
+        with pytest.raises(SystemExit) as exit_info:
+            run(too_much)
+        assert exit_info.value.code == 2
+        assert capsys.readouterr().err.startswith("error: out of memory: ask for less")
+    with pytest.raises(RuntimeError, match="shape"):
+        run(lambda: torch.ones(2) @ torch.ones(3, 3))
+
+
 def test_flags_do_not_change():
     flags = utils.Flags(lr=0.0, seed=1)
     assert vars(flags) == {"lr": 0.0, "seed": 1}
@@ -34,11 +47,23 @@ def test_flags_do_not_change():
     assert vars(flags) == {"lr": 0.0, "seed": 1}
 
 
-def test_what_counts_something_is_at_least_one():
-    args = argparse.Namespace(num_epochs=1, num_crops=0)
-    utils.check_counts(args, "num_epochs")
-    with pytest.raises(utils.UserError, match="--num_crops 0 must be at least 1"):
-        utils.check_counts(args, "num_epochs", "num_crops")
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    assert 10**7 < utils.free_memory() < 10**14
+    monkeypatch.setattr(utils, "free_memory", lambda: 2 * 10**9)
+    utils.check_memory(2 * 10**9, "the cake")
+    with pytest.raises(utils.UserError, match=r"^the cake would need about 2\.5 GB of memory, 2\.0 GB are free$"):
+        utils.check_memory(2.5 * 10**9, "the cake")
+
+
+def test_a_network_is_weighed_without_being_made(monkeypatch):
+    monkeypatch.setattr(utils, "free_memory", lambda: 16 * 1010)
+    state = torch.get_rng_state()
+    utils.check_weights(lambda: torch.nn.Linear(100, 10), "it")
+    with pytest.raises(utils.UserError, match="it would need"):
+        utils.check_weights(lambda: torch.nn.Linear(101, 10), "it")
+    with pytest.raises(utils.UserError, match="it would need about 16000"):
+        utils.check_weights(lambda: torch.nn.Linear(10**6, 10**6), "it")
+    assert torch.equal(torch.get_rng_state(), state)  # or the networks after it would be others
 
 
 def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
@@ -93,14 +118,10 @@ def test_every_epoch_has_its_own_chance():
     assert draws[3] == draws[0]
 
 
-def test_a_gpu_that_is_not_there_is_refused():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(utils.UserError, match="no GPU"):
-        utils.pick_device("cuda")
-    with pytest.raises(utils.UserError, match="not a device"):
-        utils.pick_device("quantum")
-    assert utils.pick_device("auto").type == "cpu"
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch):
+    for there, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert utils.pick_device("auto").type == kind
 
 
 def test_scripts_are_called_and_their_failure_is_told(tmp_path, monkeypatch, capfd):

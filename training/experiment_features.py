@@ -26,8 +26,6 @@ class ExperimentFeatures(Extractor):
     stays_here = True
 
     def __init__(self, exp_path, exp_dir, data_dir, dataset, num_crops):
-        if num_crops < 1:
-            raise utils.UserError(f"--num_crops {num_crops} must be at least 1")
         experiment = Experiment.open(exp_path, exp_dir)
         folder = open_folder(data_dir, dataset or experiment.flags.dataset)
         check_settings(folder, experiment.settings)
@@ -35,6 +33,7 @@ class ExperimentFeatures(Extractor):
         self.encoder = experiment.method(self.device).encoder()
         self.normalise = experiment.normalisation
         self.num_frames = folder.settings.frames_in(experiment.flags.crop_seconds)
+        utils.check_memory(2 * 4 * num_crops * folder.settings.num_rows * self.num_frames, f"--num_crops {num_crops}")
         self.crops = crops.load(folder, folder.tracks, self.device)
         self.number = {track_id: number for number, track_id in enumerate(folder.tracks["track_id"])}
         self.num_crops = num_crops

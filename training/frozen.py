@@ -38,6 +38,8 @@ class Cut:
         Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
         """
         num_tracks = len(crops if tracks is None else tracks)
+        width = getattr(network, "num_features", 1)
+        utils.check_memory(2 * 4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")  # cat copies
         views = self.views(crops, tracks)
         if desc:
             views = utils.progress(views, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)
@@ -134,6 +136,6 @@ class FeatureMonitor:
 
 def evenly(number, most):
     """``most`` of ``number`` indices, evenly chosen; all of them where there are no more."""
-    if not most or most >= number:
+    if most is None or most >= number:
         return torch.arange(number)
     return torch.from_numpy(np.linspace(0, number - 1, most).astype(int))

@@ -16,7 +16,7 @@ from models.classifier import Classifier
 from models.rulers import RULERS
 from training.experiment import Experiment
 from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
-from training.label_curve import label_curve, parse_sizes
+from training.label_curve import check_sizes, label_curve
 from training.networks import Network
 from training.options import PROTOCOLS
 from training.supervised import Recipe, batch_size_for
@@ -108,7 +108,7 @@ def prepare(task, experiment, flags):
 def new_flags(flags):
     """Of an experiment that no pre-training came before."""
     kept = {"method": None, "backbone": flags.backbone, "pool": flags.pool, "dataset": flags.dataset}
-    return utils.Flags(**kept, **({"crop_seconds": flags.crop_seconds} if flags.crop_seconds else {}))
+    return utils.Flags(**kept, **({"crop_seconds": flags.crop_seconds} if flags.crop_seconds is not None else {}))
 
 
 def network_of(flags, experiment):
@@ -134,7 +134,7 @@ def curve_sizes(given):
     flags = given.flags
     if not flags.train_sizes:
         return []
-    sizes = parse_sizes(flags.train_sizes, len(given.task.genres), len(given.task.train))
+    sizes = check_sizes(flags.train_sizes, len(given.task.genres), len(given.task.train))
     given.recipe(flags.seed, sizes[0])  # refuses before anything is computed
     return sizes
 

@@ -35,15 +35,12 @@ def label_curve(task, frozen, sizes, seeds, options, recipe, batch_size=None):
     return rows
 
 
-def parse_sizes(text, least, most):
-    """``--train_sizes``, from small to large. Raises :class:`utils.UserError`."""
-    try:
-        sizes = sorted({int(size) for size in text.split(",")})
-    except ValueError:
-        raise utils.UserError(f"--train_sizes {text} are numbers with commas between") from None
-    if sizes[0] < least or sizes[-1] > most:
-        raise utils.UserError(f"--train_sizes {text} must be {least} (genres) to {most} (tracks)")
-    return sizes
+def check_sizes(sizes, least, most):
+    """``--train_sizes``, each once, from small to large. Raises :class:`utils.UserError`."""
+    for size in sizes:
+        if not least <= size <= most:
+            raise utils.UserError(f"--train_sizes {size} must be {least} (genres) to {most} (tracks)")
+    return sorted(set(sizes))
 
 
 def score(head, features, labels):

@@ -65,7 +65,6 @@ def warn_if_unfinished(experiment):
 
 def resolve(args, experiment, folder, device):
     """The flags with every default filled in, once and for all. Raises :class:`utils.UserError`."""
-    utils.check_counts(args, "num_epochs", "num_seeds", "num_crops")
     kind = folder.settings.kind
     name = args.protocol or ("mlp" if kind == "embedding" else "finetune")
     protocol = PROTOCOLS[name]
@@ -76,9 +75,8 @@ def resolve(args, experiment, folder, device):
         "backbone": experiment.flags.backbone if experiment else backbone_for(args.backbone, folder.settings),
         "pool": getattr(experiment.flags, "pool", "average") if experiment else args.pool,
         "num_seeds": (5 if args.baseline == "random" else 1) if args.num_seeds is None else args.num_seeds,
-        "head": parse_head(args.hidden, args.dropout, args.batch_norm) if protocol.hidden else LINEAR,
+        "head": head_options(args.hidden, args.dropout, args.batch_norm) if protocol.hidden else LINEAR,
         "lr": protocol.lr if args.lr is None else args.lr,
-        "patience": args.patience or 0,
     }
     if not protocol.frozen and kind == "embedding":
         raise utils.UserError(f"{folder.path} holds embeddings: only --protocol linear and mlp go with them")
@@ -132,26 +130,21 @@ def backbone_for(asked, settings):
 
 def resolve_crops(args, protocol, experiment, folder, device, backbone):
     """How a track is cut: for what summarises any length whole, for all else into crops as in the pre-training."""
-    utils.check_seconds(args.crop_seconds)
     any_length = args.baseline in RULERS or (protocol.frozen and backbone in backbones.WHOLE)
-    whole = any_length and not args.crop_seconds and not args.num_crops
-    seconds = args.crop_seconds or (experiment and experiment.flags.crop_seconds)
-    seconds = seconds or folder.settings.default_crop_seconds()
+    whole = any_length and args.crop_seconds is None and args.num_crops is None
+    usual = experiment.flags.crop_seconds if experiment else folder.settings.default_crop_seconds()
+    seconds = usual if args.crop_seconds is None else args.crop_seconds
     num_frames = int(folder.tracks["frames"].median()) if whole else folder.settings.frames_in(seconds)
     return {
         "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
-        "num_crops": 1 if whole else args.num_crops or 5,
+        "num_crops": 1 if whole else 5 if args.num_crops is None else args.num_crops,
         "bf16": backbones.uses_bf16(args.bf16, device, backbone, min(folder.settings.num_rows, num_frames)),
     }
 
 
-def parse_head(hidden, dropout, batch_norm):
+def head_options(hidden, dropout, batch_norm):
     """{"hidden", "dropout", "batch_norm"} of :func:`models.heads.genre_head`. Raises :class:`utils.UserError`."""
-    try:
-        widths, shares = [int(n) for n in hidden.split(",")], [float(p) for p in dropout.split(",")]
-    except ValueError:
-        raise utils.UserError("--hidden and --dropout are numbers with commas between, such as 512,256") from None
-    shares = shares * len(widths) if len(shares) == 1 else shares
-    if len(shares) != len(widths) or not all(0 <= p < 1 for p in shares) or min(widths) < 1:
-        raise utils.UserError(f"--dropout {dropout} must be a share below 1, or one for each of {hidden}")
-    return {"hidden": widths, "dropout": shares, "batch_norm": batch_norm}
+    shares = dropout * len(hidden) if len(dropout) == 1 else dropout
+    if len(shares) != len(hidden):
+        raise utils.UserError(f"--dropout has {len(dropout)} shares: give one, or one for each layer of --hidden")
+    return {"hidden": hidden, "dropout": shares, "batch_norm": batch_norm}

@@ -42,8 +42,8 @@ class Recipe:
 def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=False):
     """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss), or the last.
 
-    batches: an epoch of (input, labels) at each iteration, with a length; judge(network) returns validation
-    logits (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
+    batches: an epoch of (input, labels) at each iteration, with a length; judge(network) returns validation logits
+    (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
     with are epoch 0, which may be kept. Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
     """
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
@@ -119,7 +119,9 @@ def fit_head(features, labels, validation, validation_labels, num_genres, option
     Logistic regression where it can be; all else by :func:`fit`. options: of :func:`models.heads.genre_head`.
     Returns (head, log, chosen).
     """
-    head = heads.genre_head(features.shape[-1], num_genres, **options).to(features.device)
+    build = functools.partial(heads.genre_head, features.shape[-1], num_genres, **options)
+    utils.check_weights(build, f"training a head with --hidden {','.join(map(str, options['hidden']))}")
+    head = build().to(features.device)
     if not options["hidden"] and features.ndim == 3:
         means = features.mean(1), validation.mean(1)
         known = means[0], labels, means[1], validation_labels
