@@ -3,6 +3,7 @@
 Axes: S sample, F mel band (row 0 = lowest), T frame.
 """
 
+import dataclasses
 import functools
 import shutil
 import warnings
@@ -22,6 +23,7 @@ from data.settings import Spectrogram
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memory with are refused
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
+PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers turn the sound down
 
 
 class AudioError(Exception):
@@ -133,11 +135,32 @@ def mel_power(waveform, settings):
 def log_mel(waveform, settings):
     """Log-mel spectrogram in dB relative to the clip's maximum, clipped at ``db_min``.
 
+    The maximum is that of the whole clip: where frames lie so far apart that they miss most of it, frames between
+    them are looked at, too.
+
     waveform (…, S) float → (…, F, T) float32 in [db_min, 0].
     """
-    decibels = 10 * mel_power(waveform, settings).clamp_min(1e-10).log10()
-    decibels = decibels - decibels.amax(dim=(-2, -1), keepdim=True)
-    return decibels.clamp_min(settings.db_min)
+    decibels = loudest = _decibels(waveform, settings)
+    if settings.hop_length > settings.n_fft:
+        loudest = _decibels(waveform, dataclasses.replace(settings, hop_length=max(1, settings.n_fft // 4)))
+    return (decibels - loudest.amax(dim=(-2, -1), keepdim=True)).clamp(settings.db_min, 0)
+
+
+def _decibels(waveform, settings):
+    return 10 * mel_power(waveform, settings).clamp_min(1e-10).log10()
+
+
+def known_bands(path, settings):
+    """How many mel bands, from the lowest, the file tells anything of: all, unless its own sample rate is too low."""
+    try:
+        nyquist = soundfile.info(path).samplerate / 2
+    except soundfile.LibsndfileError:  # what ffmpeg reads
+        return settings.n_mels
+    if nyquist >= settings.f_max:
+        return settings.n_mels
+    frequencies = torch.arange(1 + settings.n_fft // 2) * (settings.sample_rate / settings.n_fft)
+    upper_edges = ((filters_of(settings) > 0) * frequencies[:, None]).amax(0)
+    return max(1, int((upper_edges <= PASSBAND * nyquist).sum()))
 
 
 def encode(decibels, settings):

@@ -128,3 +128,25 @@ def test_uint8_levels_are_within_half_a_step():
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(utils.UserError, match=message):
         logmel.check_settings(replace(logmel.default_settings(), **changes))
+
+
+def test_frames_far_apart_are_relative_to_the_loudest_moment_of_the_whole_clip():
+    """Not of the frames that are kept: the same clip is as loud in every hop."""
+    settings = logmel.default_settings()
+    waveform = tone(3.0)
+    waveform[7 * 4410 : 8 * 4410] *= 10  # 20 dB, between two frames of the coarse hop
+    fine = logmel.log_mel(waveform, settings)
+    coarse = logmel.log_mel(waveform, replace(settings, hop_length=22016))
+    torch.testing.assert_close(coarse, fine[:, ::43], atol=0.01, rtol=0)
+    assert coarse.max() < -19
+
+
+@pytest.mark.parametrize(("rate", "highest"), [(44100, 22050), (22050, 0.8 * 11025), (8000, 0.8 * 4000)])
+def test_bands_that_a_file_of_a_lower_rate_tells_of(tmp_path, rate, highest):
+    settings = replace(logmel.default_settings(), sample_rate=44100, f_max=22050.0)
+    soundfile.write(tmp_path / "clip.wav", tone(1.0, rate), rate)
+    known = logmel.known_bands(tmp_path / "clip.wav", settings)
+    edges = librosa.mel_frequencies(settings.n_mels + 2, fmax=22050)[2:]  # the upper ones
+    assert known == pytest.approx((edges <= highest + 1).sum(), abs=1)  # an FFT bin is wider than a low band
+    (tmp_path / "clip.m4a").write_text("what only ffmpeg reads")
+    assert logmel.known_bands(tmp_path / "clip.m4a", settings) == settings.n_mels
