@@ -36,6 +36,9 @@ demo: .venv/installed
 	echo "Who is taken for whom:     $$(dirname $$result)/confusion.png"
 	echo "All of it on one page:     $$id/report.html"
 	echo "The test tracks as a map:  $$(dirname $$result)/features.png"
+	echo
+	echo "That was made-up music. For a song of your own, by a model of real music (pretrained/fma_small_coarse/CARD.md):"
+	echo "    $(PY) predict.py song.mp3"
 
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto

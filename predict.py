@@ -1,11 +1,15 @@
 """Print the genres of your own audio files, with a classifier that transfer.py trained.
 
+    python predict.py song.mp3                                  by the model that ships with this suite
     python predict.py --exp_path 154874 song.mp3 another.flac
     python predict.py --exp_path 154874 --json *.mp3
     python predict.py --exp_path 154874 --truth data/fma_small_npy/tracks.csv *.mp3     with the true genres beside
 
 Of several classifiers in an experiment, the one with the highest validation accuracy speaks, or --transfer NAME. A
 .npy file is taken for an array of the kind that the classifier was trained on.
+
+A classifier of whole tracks hears a longer file in pieces as long as they were, and averages. Of a file whose sample
+rate is below the classifier's, the missing upper bands are continued from those below them.
 """
 
 import json
@@ -26,7 +30,11 @@ from training.networks import load_classifier
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files: mp3, wav, flac, ogg, m4a …")
-    parser.add_argument("--exp_path", required=True, help="experiment: its id under --exp_dir, or its path")
+    parser.add_argument(
+        "--exp_path", default=str(utils.SHIPPED),
+        help="experiment: its id under --exp_dir, or its path; without it the model that ships speaks, of which its "
+        "CARD.md says what it was trained on and how often it is right",
+    )  # fmt: skip
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
     parser.add_argument("--top", type=utils.count, default=3, help="genres to show for each file")
@@ -36,7 +44,8 @@ def get_args_parser():
     )  # fmt: skip
     parser.add_argument(
         "--num_crops", type=utils.count,
-        help="crops spread over a file, averaged (default: as many as it was tested with)",
+        help="crops spread over a file, averaged (default: as many as it was tested with; of one that was tested on "
+        "whole tracks, as many pieces of their length as the file has)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON list with all genres instead of a table")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
@@ -48,7 +57,8 @@ def main(args):
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
-    listen = listener(experiment.settings, args.files)
+    whole = result.num_crops == 1 and args.num_crops is None
+    listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
     network = load_classifier(result, experiment, device)
     num_crops = result.num_crops if args.num_crops is None else args.num_crops
 
@@ -58,8 +68,9 @@ def main(args):
         if Path(file).stem in truth:
             answer["truth"], answer["split"] = truth[Path(file).stem]
         try:
-            x = listen(Path(file)).to(device)
-            probabilities = predict(network, x, experiment, result, num_crops)
+            pieces, known = listen(Path(file))
+            crops = crops_of(pieces, known, experiment, result, num_crops)
+            probabilities = predict(network, crops.to(device))
             answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
         except (logmel.AudioError, UnicodeEncodeError) as error:
             unreadable += 1
@@ -96,14 +107,26 @@ def read_truth(path):
         raise utils.UserError(f"--truth {path} needs the columns track_id,genre_top") from None
 
 
-def listener(settings, files):
-    """path → what the network takes, decoded: (F, T) or (L, D). Raises :class:`utils.UserError` for audio files where
-    arrays of this kind cannot be made of them."""
+def listener(settings, files, seconds=None):
+    """path → (pieces, decoded, each (F, T) or (L, D); how many rows of them the file tells of).
+
+    A file is one piece, unless they are to be ``seconds`` long. Raises :class:`utils.UserError` for audio files where
+    arrays of this kind cannot be made of them.
+    """
     audio = any(Path(file).suffix != ".npy" for file in files)
     extract = extractors.build(settings) if audio else None
-    return lambda path: settings.decode(
-        torch.from_numpy(read_array(path, settings) if path.suffix == ".npy" else extract(path))
-    )
+
+    def listen(path):
+        known = settings.num_rows
+        if path.suffix == ".npy":
+            arrays = [read_array(path, settings)]
+        else:
+            cut = seconds and settings.kind != "embedding"
+            arrays = extract.pieces(path, seconds) if cut else [extract(path)]
+            known = logmel.known_bands(path, settings) if settings.kind == "spectrogram" else known
+        return [settings.decode(torch.from_numpy(array)) for array in arrays], known
+
+    return listen
 
 
 def read_array(path, settings):
@@ -122,15 +145,22 @@ def read_array(path, settings):
     return array
 
 
+def crops_of(pieces, known, experiment, result, num_crops):
+    """What the network is shown of one file: (B, 1, F, T) normalised crops, evenly from each piece, or (1, L, D)."""
+    settings, normalisation = experiment.settings, experiment.normalisation
+    if settings.kind == "embedding":  # of the whole file
+        return torch.stack(pieces)
+    num_frames = settings.frames_in(result.crop_seconds)
+    size = 2 * 4 * num_crops * len(pieces) * len(pieces[0]) * num_frames  # stored, and normalised
+    utils.check_memory(size, f"--num_crops {num_crops}")
+    crops = normalisation(torch.cat([cut_evenly(piece, num_frames, num_crops) for piece in pieces]))
+    return normalisation.continued(crops, known, settings.db_min) if settings.kind == "spectrogram" else crops
+
+
 @torch.no_grad()
-def predict(network, x, experiment, result, num_crops):
-    """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it."""
-    if experiment.settings.kind == "embedding":  # of the whole file
-        return network(x[None])[0].softmax(0).tolist()
-    num_frames = experiment.settings.frames_in(result.crop_seconds)
-    utils.check_memory(2 * 4 * num_crops * len(x) * num_frames, f"--num_crops {num_crops}")  # stored, and normalised
-    crops = cut_evenly(x, num_frames, num_crops)
-    return network(experiment.normalisation(crops)).float().mean(0).softmax(0).tolist()
+def predict(network, crops):
+    """Probabilities (list of C floats) of one file: logits averaged over its crops."""
+    return network(crops).float().mean(0).softmax(0).tolist()
 
 
 def seen_before(answers):

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 MOST = 1_000_000_000  # of anything that a flag counts: above it, products of two overflow 64 bits
 HOUR = 3600
+SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -168,6 +168,17 @@ class Normalisation:
         mean, std = _on_device(self, x.device) if isinstance(self.mean, tuple) else (self.mean, self.std)
         return (x - mean) / std
 
+    def continued(self, x, known, lowest):
+        """x (…, F, T), normalised, whose bands from ``known`` upwards are missing → the same with a guess at them.
+
+        Each is as far from its mean as the highest known band is at that moment, but no lower than ``lowest`` dB.
+        Where all bands have one mean, nothing is guessed.
+        """
+        if not isinstance(self.mean, tuple) or known >= x.shape[-2]:
+            return x
+        floor = self(torch.full((x.shape[-2], 1), lowest, device=x.device))[known:]
+        return torch.cat([x[..., :known, :], torch.maximum(x[..., known - 1 : known, :], floor)], dim=-2)
+
     @classmethod
     def of(cls, content):
         """What configuration.json holds. Raises KeyError, TypeError or ValueError for what it cannot be."""

@@ -13,19 +13,37 @@ from data import logmel, music2vec
 from data.collection import Extractor
 
 
-class LogMel(Extractor):
-    """Log-mel spectrogram in dB relative to the clip's maximum: (F, T) float16 or uint8."""
+class OfWaveform(Extractor):
+    """What is made of a waveform (S,) by ``of``."""
 
     def __call__(self, path):
-        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        return self.of(self.read(path))
+
+    def read(self, path):
+        return logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+
+    def pieces(self, path, seconds):
+        """The arrays of equal pieces of a file, about ``seconds`` long, but for silent ones: each as if a clip."""
+        waveform = self.read(path)
+        number = max(1, round(len(waveform) / (seconds * self.settings.sample_rate)))
+        pieces = np.array_split(waveform, number)
+        return [self.of(piece) for piece in pieces if np.abs(piece).max() >= logmel.SILENCE]
+
+    def of(self, waveform):
+        raise NotImplementedError
+
+
+class LogMel(OfWaveform):
+    """Log-mel spectrogram in dB relative to the clip's maximum: (F, T) float16 or uint8."""
+
+    def of(self, waveform):
         return logmel.encode(logmel.log_mel(waveform, self.settings), self.settings)
 
 
-class Waveform(Extractor):
+class Waveform(OfWaveform):
     """The mono waveform itself: (1, S) int16 of a full scale of 32768, a spectrogram of one row and hop 1."""
 
-    def __call__(self, path):
-        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+    def of(self, waveform):
         return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)[None]
 
 

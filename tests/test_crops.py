@@ -91,6 +91,17 @@ def test_one_crop_is_the_central_one():
     assert crops_of.even_starts(torch.tensor([100]), 20, 3).tolist() == [[0, 40, 80]]
 
 
+def test_missing_bands_are_continued_from_the_highest_known_one():
+    normalise = crops_of.Normalisation(mean=(-20.0, -40.0, -60.0, -79.0), std=(10.0, 10.0, 10.0, 4.0))
+    x = normalise(torch.tensor([[-20.0, -20.0], [-30.0, -70.0], [-80.0, -80.0], [-80.0, -80.0]])[None, None])
+    continued = normalise.continued(x, known=2, lowest=-80.0)
+    torch.testing.assert_close(continued[..., :2, :], x[..., :2, :])
+    # +1 and −3 standard deviations; −80 dB are −2 and −0.25 of them
+    torch.testing.assert_close(continued[0, 0, 2:], torch.tensor([[1.0, -2.0], [1.0, -0.25]]))
+    assert normalise.continued(x, known=4, lowest=-80.0) is x
+    assert crops_of.Normalisation(-40.0, 20.0).continued(x, known=2, lowest=-80.0) is x  # one mean for all bands
+
+
 def test_normalisation_is_measured_on_what_it_is_given(folder):
     crops = crops_of.load(folder, folder.split("training"), CPU)
     normalise = crops_of.measure_normalisation(crops, num_frames=50)

@@ -56,3 +56,17 @@ def test_short_clips_are_named(clip):
 def test_what_no_audio_file_can_be_turned_into_is_refused(settings):
     with pytest.raises(utils.UserError, match=f"'{settings.features}' features cannot be made from audio files"):
         extractors.build(settings)
+
+
+@pytest.mark.parametrize("settings", [replace(logmel.default_settings(), n_mels=40), Waveform()])
+def test_pieces_of_a_long_file_are_what_clips_of_them_would_be(tmp_path, settings):
+    loud = 0.4 * np.sin(np.arange(2 * RATE) * 0.1)
+    parts = [loud, np.zeros(2 * RATE), 0.05 * np.sin(np.arange(2 * RATE) * 0.3)]
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
+    extractor = extractors.build(settings)
+    pieces = extractor.pieces(tmp_path / "long.wav", seconds=1.9)
+    assert len(pieces) == 2  # the silent one is none
+    for piece, part in zip(pieces, (parts[0], parts[2]), strict=True):
+        soundfile.write(tmp_path / "clip.wav", part, RATE)
+        np.testing.assert_array_equal(piece, extractor(tmp_path / "clip.wav"))
+    assert len(extractor.pieces(tmp_path / "clip.wav", seconds=30)) == 1

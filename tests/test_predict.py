@@ -195,6 +195,35 @@ def test_crops_can_be_counted_anew(home, ask):
     assert five != pytest.approx(one, abs=1e-4)
 
 
+def test_a_classifier_of_whole_tracks_hears_a_longer_file_in_pieces(home, ask, tmp_path):
+    """Each as a clip of its own: a quiet piece is as near to its own maximum as a loud one."""
+    folder = home.transfers["stats"]
+    rows = rows_of(folder)[:2]
+    clips = [soundfile.read(audio_of(home, row), always_2d=True, frames=22050 * 2)[0].mean(1) for row in rows]
+    clips[1] *= 0.01
+    files = {tmp_path / f"{n}.wav": sound for n, sound in enumerate((*clips, np.concatenate(clips)))}
+    for file, sound in files.items():
+        soundfile.write(file, sound, 22050, subtype="FLOAT")
+    content = json.loads((folder / "result.json").read_text())
+    shorter = Path(shutil.copytree(folder.parent, tmp_path / "123456")) / folder.name
+    (shorter / "result.json").write_text(json.dumps({**content, "crop_seconds": 2.0}))
+    one, two, both = (answer["genres"] for answer in ask(shorter, files))
+    mean = {genre: (one[genre] * two[genre]) ** 0.5 for genre in GENRES}  # of logits
+    assert both == pytest.approx({genre: p / sum(mean.values()) for genre, p in mean.items()}, abs=1e-3)
+    (central,) = ask(shorter, [tmp_path / "2.wav"], "--num_crops 1")
+    assert central["genres"] != pytest.approx(both, abs=1e-3)
+
+
+def test_a_file_of_a_lower_sample_rate_is_not_one_without_treble(home, ask, tmp_path, monkeypatch):
+    """Where bands are normalised each for itself: what it cannot hold is guessed, the rest is as it was."""
+    folder = home.transfers["linear"]
+    sound, rate = np.random.default_rng(0).normal(0, 0.1, 3 * 11025), 11025
+    soundfile.write(tmp_path / "low.wav", sound, rate)
+    low = ask(folder, [tmp_path / "low.wav"])
+    monkeypatch.setattr(predict.logmel, "known_bands", lambda path, settings: settings.n_mels)
+    assert low != ask(folder, [tmp_path / "low.wav"])
+
+
 # ------------------------------------------------------------------ which classifier speaks
 
 

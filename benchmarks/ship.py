@@ -1,0 +1,213 @@
+"""Make of an experiment the model that ships with the suite: what predict.py uses where no --exp_path is given.
+
+    python -m benchmarks.ship --exp_path 154874 --transfer fma_small_coarse_linear --listen path/to/gtzan
+
+Writes an ordinary experiment folder with what predicting needs and nothing else: configuration.json, the weights
+(matrices in half precision), the classifier's result.json, and CARD.md, whose every number comes from these files.
+--listen FOLDER also asks it about music of FOLDER/<genre>/<file>, as far as those genres have a counterpart.
+"""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import utils
+from evaluation import results, tables
+from training.experiment import Experiment
+from training.networks import Network
+
+MAX_BYTES = 5_000_000
+EXPECTED = {  # genre of a --listen folder → what FMA would most likely call it
+    "hiphop": "Hip-Hop", "rock": "Rock", "metal": "Rock", "pop": "Pop", "classical": "Instrumental",
+    "country": "Folk",
+}  # fmt: skip
+HERE = {"data_dir": "data", "exp_dir": "exp", "exp_path": "ID", "resume": None}  # flags that name places, as defaults
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--exp_path", required=True, help="experiment: its id under --exp_dir, or its path")
+    parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
+    parser.add_argument("--transfer", required=True, help="name of the classifier's folder in the experiment")
+    parser.add_argument(
+        "--listen", metavar="FOLDER",
+        help=f"<genre>/<audio file> to ask it about, of the genres {', '.join(EXPECTED)}; the card tells how many "
+        "are answered as expected",
+    )  # fmt: skip
+    parser.add_argument("--out", default=str(utils.SHIPPED), help="folder to make, or to make anew")
+    return parser
+
+
+def main(args):
+    experiment = Experiment.open(args.exp_path, args.exp_dir)
+    result = results.read(experiment.folder / args.transfer)
+    out = Path(args.out)
+    if out.exists() and not (out / "CARD.md").is_file():
+        raise utils.UserError(f"--out {out} is there and is no model that this command made: choose another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as parent:
+        made = Path(parent) / out.name
+        copy(experiment, result, made)
+        size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
+        if size > MAX_BYTES:
+            raise utils.UserError(f"{size / 1e6:.1f} MB are too much to ship, {MAX_BYTES / 1e6:g} are allowed")
+        heard = listen(made, Path(args.listen)) if args.listen else {}
+        if heard:
+            utils.write_json(made / "heard.json", heard)
+        utils.write_text(made / "CARD.md", card(made))
+        shutil.rmtree(out, ignore_errors=True)
+        made.rename(out)
+    print(out / "CARD.md")
+
+
+# ------------------------------------------------------------------ what is copied
+
+
+def copy(experiment, result, to):
+    """configuration.json, weights and result.json; pre.pth where transfer.pth does not hold all weights."""
+    weights = [Path(result.folder.name) / "transfer.pth"]
+    if not Network(**result.network).saved_whole:
+        weights.append(Path("pre.pth"))
+    for file in weights:
+        utils.save_weights(to / file, in_half(utils.load_weights(experiment.folder / file)))
+    for file in (Path("configuration.json"), Path(result.folder.name) / "result.json"):
+        utils.write_json(to / file, without_places(utils.read_json(experiment.folder / file)))
+
+
+def in_half(state):
+    """Matrices as float16; vectors, among them the variances of BatchNorm, stay as they are."""
+    return {name: x.half() if x.is_floating_point() and x.ndim > 1 else x for name, x in state.items()}
+
+
+def without_places(content):
+    """A configuration or a result whose flags and command name no folder of the machine it was made on."""
+    flags = {name: HERE.get(name, value) for name, value in content["flags"].items()}
+    script, *words = content["versions"]["command"].split(" ")
+    command = re.sub(r" --(data_dir|exp_dir)[ =]\S+", "", " ".join(["", *words]))
+    command = "python " + Path(script).name + re.sub(r" --exp_path[ =]\S+", " --exp_path ID", command)
+    return {**content, "flags": flags, "versions": {**content["versions"], "command": command}}
+
+
+# ------------------------------------------------------------------ what it says of other music
+
+
+def listen(experiment, folder):
+    """{genre: {"expected": genre of the classifier, "right": number, "of": number}}, by predict.py.
+
+    Raises :class:`utils.UserError` where there is no file of a known genre.
+    """
+    heard = {}
+    for genre, expected in EXPECTED.items():
+        files = sorted(path for path in (folder / genre).glob("*") if path.is_file())
+        if not files:
+            continue
+        with tempfile.TemporaryDirectory() as there:
+            truth = Path(there) / "truth.csv"
+            utils.write_csv(truth, ["track_id", "genre_top"], [[file.stem, expected] for file in files])
+            said = utils.call("predict.py", "--exp_path", experiment, "--truth", truth, *files)
+        right, of = map(int, re.match(r"(\d+) of (\d+) right", said).groups())
+        heard[genre] = {"expected": expected, "right": right, "of": of}
+    if not heard:
+        raise utils.UserError(f"--listen {folder} has none of the folders {', '.join(EXPECTED)} with files in it")
+    return heard
+
+
+# ------------------------------------------------------------------ the card
+
+
+def card(folder):
+    """The text of CARD.md; every number in it is from the files in ``folder``."""
+    experiment = Experiment.read(folder)
+    (result,) = (results.read(file.parent) for file in folder.glob("*/result.json"))
+    return CARD.format(
+        network=result.network_name, protocol=result.protocol, layer=result.network["layer"],
+        n_train=result.n_train, dataset=result.dataset, genres=", ".join(result.genres),
+        sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
+        crop=result.crop_seconds,
+        pretrain=experiment.versions["command"], transfer=result.versions["command"], name=result.folder.name,
+        figures=figures(result), genre_table=genre_table(result), heard=heard_of(folder / "heard.json"),
+        calibration=tables.number(result.metrics["calibration_error"], times=100, digits=0),
+    )  # fmt: skip
+
+
+def figures(result):
+    numbers = result.metrics
+    accuracy = tables.with_interval(numbers["accuracy"], numbers["accuracy_ci95"])
+    return (
+        f"Accuracy on the {numbers['n_test']} {result.test_split} tracks: **{accuracy}** (95 % interval over the "
+        f"tracks), macro-F1 {numbers['macro_f1']:.3f}; chance is {1 / len(result.genres):.3f}."
+    )
+
+
+def genre_table(result):
+    rows = [
+        [genre, str(row["support"]), tables.number(row["recall"], 2), tables.number(row["precision"], 2)]
+        for genre, row in result.metrics["per_genre"].items()
+    ]
+    return tables.markdown(["genre", "tracks", "of these found", "right when it says so"], rows, "lrrr")
+
+
+def heard_of(file):
+    if not file.is_file():
+        return "Not measured."
+    heard = utils.read_json(file)
+    rows = [[genre, row["expected"], f"{row['right']} of {row['of']}"] for genre, row in heard.items()]
+    right, of = (sum(row[key] for row in heard.values()) for key in ("right", "of"))
+    table = tables.markdown(["music", "expected", "answered so"], [*rows, ["all", "", f"{right} of {of}"]], "llr")
+    return f"{HEARD}\n\n{table}"
+
+
+HEARD = """\
+Clips of another collection, GTZAN (Tzanetakis & Cook 2002), under the name that FMA would most likely give to their
+genre. Genres without a counterpart (jazz, blues, reggae, disco) are left out. The clips end at 11 kHz, see below."""
+
+
+CARD = """\
+# The model that ships
+
+`python predict.py song.mp3` uses it: a network pre-trained without labels ({network}) and a classifier
+({protocol}, on `{layer}`) of eight genres: {genres}.
+Weights and figures only, no music.
+
+## Data
+
+`{dataset}`: FMA-small (Defferrard et al. 2017) as log-mel spectrograms at {sample_rate} Hz,
+one column in {seconds:.2f} s, in dB relative to the loudest moment of each 30 s clip. The classifier learned from
+{n_train} training tracks. What is called the test split is FMA's own validation split; FMA's own test split has no
+part in this. The clips are under their artists' Creative Commons terms.
+
+## Made by
+
+```sh
+{pretrain}
+{transfer}
+python -m benchmarks.ship --exp_path ID --transfer {name}
+```
+
+Matrices are stored in half precision; the figures are those of full precision.
+
+## How often it is right
+
+{figures}
+
+{genre_table}
+
+## Other people's music
+
+{heard}
+
+## What it cannot do
+
+- It knows eight genres and always names one of them. They are what FMA's artists called their own music.
+- Its percentages are only roughly probabilities: they are off by {calibration} points on average.
+- It hears timbre, not rhythm or melody: a column in {seconds:.2f} s, each looked at nearly alone.
+- A file whose sample rate is below {sample_rate} Hz lacks the upper bands. predict.py continues them from those
+  below, which undoes a part of the harm, not all. A file that was converted upwards from a lower rate does not show
+  that it lacks them, and is answered worse.
+- Clips of a few seconds are answered worse than longer ones; long files are heard in pieces of {crop:.0f} s.
+"""
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())
