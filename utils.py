@@ -13,6 +13,8 @@ import os
 import random
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,11 +27,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # not on this system: nothing is locked there
+    fcntl = None
+
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class UserError(Exception):
     """Something the person at the keyboard can put right; the message is the one sentence that says how."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as ``kill`` and batch systems send it: it ends a run as Ctrl-C does."""
 
 
 class Flags:
@@ -67,16 +78,24 @@ def script_parser(doc):
 
 
 def run(main, parser, argv=None):
-    """Parse, run, and turn a :class:`UserError` or Ctrl-C into one line and a non-zero exit status."""
+    """Parse, run, and turn a :class:`UserError` into one line and the exit status 2; Ctrl-C and SIGTERM, which end a
+    run alike, into 130 and 143."""
     args = parser.parse_args(argv)
+    if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         main(args)
     except UserError as error:
         sys.exit(_say(f"error: {error}", status=2))
     except OSError as error:  # disk full, no permission …
         sys.exit(_say(f"error: {error}", status=2))
-    except KeyboardInterrupt:
-        sys.exit(_say("stopped: run the same command again to go on", status=130))
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        sys.exit(_say("stopped: run the same command again to go on", status=128 + number))
+
+
+def _terminate(number, frame):
+    raise Terminated
 
 
 def _say(line, status):
@@ -161,6 +180,47 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """While the block runs, ``path`` (a folder or a file, there or not) is written by this process alone.
+
+    The lock is on the file ``.<name>.lock`` beside it, which names the process. The operating system takes it back
+    when the process ends, however it ends: one that is left is stale, and is taken over.
+    Raises :class:`UserError` where another process has it.
+    """
+    path = Path(path)
+    file = path.with_name(f".{path.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(file)
+    try:
+        os.truncate(file, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        if fcntl:  # while it is still locked
+            file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _lock(file):
+    """An open descriptor of ``file``, which it makes and locks. Raises :class:`UserError` where that is taken."""
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 1000).decode(errors="replace") or "another process"
+            os.close(lock)
+            raise UserError(f"{owner} works on the same ({file}): wait until it has ended") from None
+        except OSError:  # a file system without locks
+            return lock
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(file), os.fstat(lock)):
+                return lock
+        os.close(lock)  # of a file that its process has just removed: make a new one
 
 
 def write_text(path, text):

@@ -2,6 +2,8 @@
 
 import argparse
 import math
+import os
+import signal
 import time
 from multiprocessing.pool import ThreadPool
 
@@ -20,6 +22,42 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
         utils.run(main, argparse.ArgumentParser(), [])
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == "error: do this instead\n"
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(capsys):
+    tidied = []
+
+    def main(args):
+        try:
+            os.kill(os.getpid(), args)
+            time.sleep(5)
+        finally:
+            tidied.append(args)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            parser = argparse.Namespace(parse_args=lambda argv, number=number: number)
+            with pytest.raises(SystemExit) as exit_info:
+                utils.run(main, parser)
+            assert exit_info.value.code == 128 + number
+            assert capsys.readouterr().err == "stopped: run the same command again to go on\n"
+        assert tidied == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_one_process_at_a_time_writes_what_is_locked(tmp_path):
+    with utils.locked(tmp_path / "data" / "own_npy"):
+        message = rf"^process {os.getpid()} on .*\.own_npy\.lock\): wait until it has ended$"
+        with pytest.raises(utils.UserError, match=message), utils.locked(tmp_path / "data" / "own_npy"):
+            pytest.fail("it is locked")
+        with utils.locked(tmp_path / "data" / "other_npy"):
+            pass
+    (tmp_path / "data" / ".own_npy.lock").write_text("process 1 on a host that is gone, killed with a long name")
+    with utils.locked(tmp_path / "data" / "own_npy"):
+        assert (tmp_path / "data" / ".own_npy.lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_flags_do_not_change():
