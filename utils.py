@@ -30,11 +30,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # not on this system: nothing is locked there
-    fcntl = None
-
 _ONE_AT_A_TIME = threading.Lock()
 UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
 
@@ -232,8 +227,8 @@ def locked(path):
         os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        if fcntl:  # while it is still locked
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.unlink()  # while it is still locked
         os.close(lock)
 
 
@@ -242,13 +237,14 @@ def _lock(file):
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(lock, 1000).decode(errors="replace") or "another process"
             os.close(lock)
             raise UserError(f"{owner} works on the same ({file}): wait until it has ended") from None
-        except OSError:  # a file system without locks
+        except (ImportError, OSError):  # a system without locks, or a file system
             return lock
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(file), os.fstat(lock)):
