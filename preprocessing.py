@@ -306,23 +306,24 @@ def run_workers(tracks, folder, extractor, workers):
         yield from map(convert_one, jobs)
         return
     while jobs:
-        suspects = yield from run_pool(jobs, extractor, workers)
+        suspects = collections.deque((yield from run_pool(jobs, extractor, workers, 2 * workers)))
         if suspects:
             print(f"a worker process died (out of memory?): {len(suspects)} tracks are tried again, one by one")
-        for job in suspects:
-            yield convert_alone(job)
+        while suspects:
+            for track, *_ in (yield from run_pool(suspects, extractor, 1, 1)):
+                yield track, 0, "the process that converted it died, twice (out of memory?)"
 
 
-def run_pool(jobs, extractor, workers):
-    """Take jobs from a queue, and yield their results, until it is empty or a worker dies.
+def run_pool(jobs, extractor, workers, at_once):
+    """Take jobs from a queue, ``at_once`` of them, and yield their results, until it is empty or a worker dies.
 
-    Returns the jobs that were in work then: one of them killed it.
+    Returns the jobs that were in work or waiting then, of which one has killed it.
     """
     running = {}
     with pool_for(extractor, workers) as pool:
         try:
             while jobs or running:
-                while jobs and len(running) < 2 * workers:  # one in work and one in waiting for each
+                while jobs and len(running) < at_once:
                     future = pool.submit(convert_one, jobs[0])
                     running[future] = jobs.popleft()
                 for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
@@ -334,15 +335,6 @@ def run_pool(jobs, extractor, workers):
         finally:
             pool.shutdown(cancel_futures=True)
     return list(running.values())
-
-
-def convert_alone(job):
-    """As :func:`convert_one`, in a process of its own, which may die of it."""
-    with pool_for(job[2], 1) as pool:
-        try:
-            return pool.submit(convert_one, job).result()
-        except BrokenProcessPool:
-            return job[0], 0, "the process that converted it died, twice (out of memory?)"
 
 
 def pool_for(extractor, workers):

@@ -95,6 +95,8 @@ def read_tracks(path):
         table = pd.read_csv(path, dtype={**dict.fromkeys(text, str), "frames": int}, keep_default_na=False)[COLUMNS]
     except (ValueError, KeyError, OverflowError, pd.errors.ParserError):
         raise utils.UserError(f"{path} needs the columns {','.join(COLUMNS)}") from None
+    if table.empty:
+        raise utils.UserError(f"{path} names no track: run preprocessing.py again")
     if not table["frames"].between(1, MOST_FRAMES).all():
         raise utils.UserError(f"{path} has frames that are no number of frames: run preprocessing.py again")
     if any(table[name].str.contains(utils.UNWRITABLE).any() for name in text):

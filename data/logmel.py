@@ -27,7 +27,7 @@ SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hear
 MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
 BLOCK = 2**20  # samples of each channel that are read at a time
 UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it
-ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma: the file's size follows 24 bytes on
+ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma; 40 on: the size
 FFMPEG_SECONDS = 600  # ffmpeg may take for one file
 
 
