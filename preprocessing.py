@@ -293,7 +293,7 @@ def convert(tracks, folder, extractor, workers):
 def frames_made(folder, track, extractor):
     """The frames of a finished array, 0 when there is none."""
     try:
-        array = utils.load_array(inside(folder, track.path) or "", mmap_mode="r")
+        array = utils.load_array(inside(folder.resolve(), track.path) or "", mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return 0
     return extractor.settings.frames_of(array.shape) if array.dtype == extractor.settings.dtype else 0
@@ -367,7 +367,7 @@ def convert_one(job):
         return track, 0, logmel.reason_of(error)
     if not np.isfinite(array).all():
         return track, 0, "what was made of it is not finite"
-    if not inside(folder, Path(track.path).parent / "x"):
+    if not inside(folder.resolve(), Path(track.path).parent / "x"):
         return track, 0, f"{folder / Path(track.path).parent} is a link that leads out of the folder"
     utils.save_array(folder / track.path, array)
     return track, extractor.settings.frames_of(array.shape), None

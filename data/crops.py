@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.folder import check_finite, read_array
+from data.folder import check_finite, open_array, read_array
 from data.settings import DTYPES
 
 
@@ -115,7 +115,7 @@ class OnDisk(_Crops):
 
     def __init__(self, folder, rows, device):
         super().__init__(folder, rows, device)
-        self.files = list(rows.itertuples(index=False))  # a row of a table takes longer to find than a file to open
+        self.files = [(folder.file_of(row), row.frames) for row in rows.itertuples(index=False)]
 
     def crop(self, tracks, starts, num_frames):
         """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
@@ -123,13 +123,13 @@ class OnDisk(_Crops):
 
     def _read(self, tracks, starts, num_frames):
         places = zip(tracks.tolist(), starts.tolist(), strict=True)
-        crops = [self._read_one(self.files[track], start, num_frames) for track, start in places]
+        crops = [self._read_one(*self.files[track], start, num_frames) for track, start in places]
         return torch.from_numpy(np.stack(crops))
 
-    def _read_one(self, row, start, num_frames):
-        array = read_array(self.folder, row, mmap_mode="r")
+    def _read_one(self, file, length, start, num_frames):
+        array = open_array(file, self.settings, length, mmap_mode="r")
         crop = array.take(range(start, start + num_frames), axis=1, mode="wrap")
-        check_finite(crop, array.filename)
+        check_finite(crop, file)
         return crop
 
     def batches(self, requests, num_frames):

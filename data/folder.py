@@ -3,6 +3,7 @@
 Axes: N tracks, F mel band (row 0 = lowest), T frame.
 """
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,15 @@ class Folder:
 
         Raises :class:`utils.UserError` for a path that leads elsewhere, by itself or by a link.
         """
-        base = self.index_of or self.path
-        file = inside(base, row.path)
+        file = inside(self.base, row.path)
         if not file:
-            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {base}")
+            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {self.base}")
         return file
+
+    @functools.cached_property
+    def base(self):
+        """The folder that the paths of ``tracks`` start from, links followed."""
+        return os.path.realpath(self.index_of or self.path)
 
     @property
     def index_of(self):
@@ -60,8 +65,7 @@ class Folder:
 
 
 def inside(base, path):
-    """Where ``path`` leads from the folder ``base``, links followed; None where that is not inside of it."""
-    base = os.path.realpath(base)
+    """Where ``path`` leads from ``base``, a folder without links; None where a link or ``..`` leads out of it."""
     file = os.path.realpath(os.path.join(base, path))
     return file if file.startswith(os.path.join(base, "")) else None  # "/" ends in a slash already
 
@@ -128,30 +132,33 @@ def labels_of(rows, genres):
     return torch.tensor([number[genre] for genre in rows["genre_top"]])
 
 
-def read_array(folder, row, mmap_mode=None):
-    """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says.
-
-    What is memory-mapped is checked by :func:`check_finite` when it is read.
-    """
+def read_array(folder, row):
+    """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says."""
     path = folder.file_of(row)
+    array = open_array(path, folder.settings, row.frames)
+    check_finite(array, path)
+    return array
+
+
+def open_array(path, settings, num_frames, mmap_mode=None):
+    """The array in a file. Raises :class:`utils.UserError` when it is not one of ``settings`` and ``num_frames``."""
     try:
         array = utils.load_array(path, mmap_mode)
     except (OSError, ValueError, EOFError) as error:
         raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
-    frames = folder.settings.frames_of(array.shape)
-    if not frames or frames != row.frames or array.dtype != np.dtype(folder.settings.dtype):
-        rows = folder.settings.num_rows
+    frames = settings.frames_of(array.shape)
+    if not frames or frames != num_frames or array.dtype != np.dtype(settings.dtype):
         raise utils.UserError(
             f"{path} has shape {array.shape} of {array.dtype}, tracks.csv and spectrogram.json say "
-            f"({rows}, {row.frames}) of {folder.settings.dtype}: run preprocessing.py with --overwrite"
+            f"({settings.num_rows}, {num_frames}) of {settings.dtype}: run preprocessing.py with --overwrite"
         )
-    if not mmap_mode:
-        check_finite(array, path)
     return array
 
 
 def check_finite(array, path):
     """Raises :class:`utils.UserError` where an array, or a part of it, holds NaN or infinity: a loss would, too."""
+    if array.dtype.kind != "f":
+        return
     half = array.dtype == np.float16  # told by the exponent, in a twentieth of the time that isfinite takes
     if not ((array.view(np.uint16) & 0x7FFF).max() < 0x7C00 if half else np.isfinite(array).all()):
         raise utils.UserError(f"{path} holds values that are not finite: remove it, and run preprocessing.py again")
