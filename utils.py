@@ -350,10 +350,14 @@ def call(script, *flags, show=False):
         print(shlex.join(command[1:]), flush=True)
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None if show else errors, text=True) as process:
-            for line in process.stdout:
-                lines.append(line.strip())
-                if show:
-                    print("   ", line, end="", flush=True)
+            try:
+                for line in process.stdout:
+                    lines.append(line.strip())
+                    if show:
+                        print("   ", line, end="", flush=True)
+            except KeyboardInterrupt:  # Ctrl-C in a terminal stops both; kill stops only this one
+                process.terminate()
+                raise
         errors.seek(0)
         said = errors.read().strip().splitlines() or ["see above"]
     if process.returncode:

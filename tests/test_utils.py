@@ -199,6 +199,16 @@ def test_scripts_are_called_and_their_failure_is_told(tmp_path, monkeypatch, cap
         utils.call("bad.py", show=True)
 
 
+def test_a_script_that_is_called_ends_with_the_one_that_calls_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "__file__", str(tmp_path / "utils.py"))
+    (tmp_path / "long.py").write_text("import time; print('begun', flush=True); time.sleep(60)")
+    monkeypatch.setattr("builtins.print", lambda *args, **options: "begun\n" in args and utils._terminate(15, None))
+    begin = time.monotonic()
+    with pytest.raises(utils.Terminated):
+        utils.call("long.py", show=True)
+    assert time.monotonic() - begin < 30
+
+
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
