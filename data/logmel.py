@@ -115,7 +115,7 @@ def _read_with_ffmpeg(path, sample_rate, max_seconds):
             process.kill()
     if process.returncode:
         raise AudioError("not audio that soundfile or ffmpeg can read")
-    waveform = np.frombuffer(raw, dtype="<f4")
+    waveform = np.frombuffer(raw, dtype="<f4").copy()  # torch wants to be able to write
     _check_length(len(waveform) / sample_rate, max_seconds)
     declared = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", said)
     if declared and b"Estimating duration" not in said:
