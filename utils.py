@@ -11,8 +11,13 @@ import json
 import math
 import os
 import random
+import re
+import secrets
 import shlex
 import shutil
+import signal
+import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -29,10 +34,15 @@ MOST = 1_000_000_000  # of anything that a flag counts: above it, products of tw
 HOUR = 3600
 SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
+UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
 
 
 class UserError(Exception):
     """Something the person at the keyboard can put right; the message is the one sentence that says how."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as ``kill`` and batch systems send it: it ends a run as Ctrl-C does."""
 
 
 class Flags:
@@ -70,8 +80,11 @@ def script_parser(doc):
 
 
 def run(main, parser, argv=None):
-    """Parse, run, and turn a :class:`UserError`, a lack of memory or Ctrl-C into one line and an exit status."""
+    """Parse, run, and turn a :class:`UserError` or a lack of memory into one line and the exit status 2; Ctrl-C and
+    SIGTERM, which end a run alike, into 130 and 143."""
     args = parser.parse_args(argv)
+    if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         main(args)
     except UserError as error:
@@ -82,8 +95,13 @@ def run(main, parser, argv=None):
         if not _is_of_memory(error):
             raise
         sys.exit(_say("error: out of memory: ask for less, such as a smaller --batch_size", status=2))
-    except KeyboardInterrupt:
-        sys.exit(_say("stopped: run the same command again to go on", status=130))
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        sys.exit(_say("stopped: run the same command again to go on", status=128 + number))
+
+
+def _terminate(number, frame):
+    raise Terminated
 
 
 def _is_of_memory(error):
@@ -259,15 +277,86 @@ def check_weights(build, what):
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes."""
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes.
+
+    Its name holds the host and the process, for :func:`sweep`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    owner = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = path.with_name(f".{owner}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Remove the temporary files that killed processes of this host have left below ``folder``; name all others."""
+    left = []
+    for file in sorted(Path(folder).rglob(".*.tmp*")):
+        found = re.match(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp", file.name)
+        if found and found[1] == socket.gethostname() and not _is_running(int(found[2])):
+            file.unlink(missing_ok=True)
+        else:
+            left.append(file)
+    if left:
+        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if no other machine is writing them")
+
+
+def _is_running(process):
+    if os.name != "posix":  # where signal 0 is no question
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def locked(path):
+    """While the block runs, ``path`` (a folder or a file, there or not) is written by this process alone.
+
+    The lock is on the file ``.<name>.lock`` beside it, which names the process. The operating system takes it back
+    when the process ends, however it ends: one that is left is stale, and is taken over.
+    Raises :class:`UserError` where another process has it.
+    """
+    path = Path(path).resolve()
+    file = path.with_name(f".{path.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(file)
+    try:
+        os.truncate(file, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.unlink()  # while it is still locked
+        os.close(lock)
+
+
+def _lock(file):
+    """An open descriptor of ``file``, which it makes and locks. Raises :class:`UserError` where that is taken."""
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 1000).decode(errors="replace") or "another process"
+            os.close(lock)
+            raise UserError(f"{owner} works on the same ({file}): wait until it has ended") from None
+        except (ImportError, OSError):  # a system without locks, or a file system
+            return lock
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(file), os.fstat(lock)):
+                return lock
+        os.close(lock)  # of a file that its process has just removed: make a new one
 
 
 def write_text(path, text):
@@ -282,18 +371,31 @@ def write_json(path, content):
 def read_json(path):
     """Raises :class:`UserError` when the file is missing or is not JSON."""
     try:
+        check_file(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # brackets in brackets in brackets …
         raise UserError(f"{path} is not readable JSON ({error})") from None
 
 
+def check_file(path):
+    """Raises OSError for what is no file: to read a pipe may take forever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a file")
+
+
 def write_csv(path, columns, rows):
+    """One line for each row, whatever the names in it: see :func:`printable`."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([printable(v) if isinstance(v, (str, Path)) else v for v in row] for row in rows)
+
+
+def printable(name):
+    """A name as text of one line: what is ``UNWRITABLE`` becomes an escape, as in ``a\\nb``."""
+    return re.sub(UNWRITABLE, lambda found: found[0].encode("unicode_escape").decode(), str(name))
 
 
 def load_array(path, mmap_mode=None):
@@ -302,11 +404,17 @@ def load_array(path, mmap_mode=None):
     One thread at a time: numpy reads headers by ``ast``, whose count of nested nodes CPython 3.11 shares between
     threads, and now and then it raises "SystemError: AST constructor recursion depth mismatch".
     """
-    with _ONE_AT_A_TIME:
-        if mmap_mode:
-            return np.lib.format.open_memmap(path, mode=mmap_mode)
-        with open(path, "rb") as file:  # np.load would open archives and pickles, too
-            return np.lib.format.read_array(file, allow_pickle=False)
+    try:
+        check_file(path)
+        with _ONE_AT_A_TIME:
+            if mmap_mode:
+                return np.lib.format.open_memmap(path, mode=mmap_mode)
+            with open(path, "rb") as file:  # np.load would open archives and pickles, too
+                return np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise
+    except Exception as error:  # a header is Python's own syntax: SyntaxError, TokenError, TypeError, MemoryError …
+        raise ValueError(f"not an array: {type(error).__name__}") from None
 
 
 def save_array(path, array):
@@ -349,10 +457,14 @@ def call(script, *flags, show=False):
         print(shlex.join(command[1:]), flush=True)
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None if show else errors, text=True) as process:
-            for line in process.stdout:
-                lines.append(line.strip())
-                if show:
-                    print("   ", line, end="", flush=True)
+            try:
+                for line in process.stdout:
+                    lines.append(line.strip())
+                    if show:
+                        print("   ", line, end="", flush=True)
+            except KeyboardInterrupt:  # Ctrl-C in a terminal stops both; kill stops only this one
+                process.terminate()
+                raise
         errors.seek(0)
         said = errors.read().strip().splitlines() or ["see above"]
     if process.returncode:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import utils
-from data.folder import read_array
+from data.folder import check_finite, open_array, read_array
 from data.settings import DTYPES
 
 
@@ -110,7 +110,7 @@ class OnDisk(_Crops):
 
     def __init__(self, folder, rows, device):
         super().__init__(folder, rows, device)
-        self.files = list(rows.itertuples(index=False))  # a row of a table takes longer to find than a file to open
+        self.files = [(folder.file_of(row), row.frames) for row in rows.itertuples(index=False)]
 
     def crop(self, tracks, starts, num_frames):
         """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
@@ -118,12 +118,14 @@ class OnDisk(_Crops):
 
     def _read(self, tracks, starts, num_frames):
         places = zip(tracks.tolist(), starts.tolist(), strict=True)
-        crops = [self._read_one(self.files[track], start, num_frames) for track, start in places]
+        crops = [self._read_one(*self.files[track], start, num_frames) for track, start in places]
         return torch.from_numpy(np.stack(crops))
 
-    def _read_one(self, row, start, num_frames):
-        array = read_array(self.folder, row, mmap_mode="r")
-        return array.take(range(start, start + num_frames), axis=1, mode="wrap")
+    def _read_one(self, file, length, start, num_frames):
+        array = open_array(file, self.settings, length, mmap_mode="r")
+        crop = array.take(range(start, start + num_frames), axis=1, mode="wrap")
+        check_finite(crop, file)
+        return crop
 
     def batches(self, requests, num_frames):
         """As :meth:`_Crops.batches`, read ahead."""
@@ -214,6 +216,7 @@ class Vectors:
     def __init__(self, folder, rows, device):
         self.rows = rows
         shape = folder.settings.num_layers, folder.settings.num_features
+        read_array(folder, rows.iloc[0])  # has it not this shape, nobody knows how much memory the shape asks for
         array = np.empty((len(rows), *shape), dtype=np.float32)
         for number, row in enumerate(rows.itertuples()):
             array[number] = read_array(folder, row)

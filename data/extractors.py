@@ -17,14 +17,11 @@ class OfWaveform(Extractor):
     """What is made of a waveform (S,) by ``of``."""
 
     def __call__(self, path):
-        return self.of(self.read(path))
-
-    def read(self, path):
-        return logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        return self.of(self.read(path, self.settings.sample_rate))
 
     def pieces(self, path, seconds):
         """The arrays of equal pieces of a file, about ``seconds`` long, but for silent ones: each as if a clip."""
-        waveform = self.read(path)
+        waveform = self.read(path, self.settings.sample_rate)
         number = max(1, round(len(waveform) / (seconds * self.settings.sample_rate)))
         pieces = np.array_split(waveform, number)
         return [self.of(piece) for piece in pieces if np.abs(piece).max() >= logmel.SILENCE]
@@ -50,8 +47,8 @@ class Waveform(OfWaveform):
 KINDS = {"logmel": LogMel, "waveform": Waveform, "music2vec": music2vec.Music2Vec}
 
 
-def build(settings, min_seconds=0.0):
-    """The extractor that made a folder with these settings; clips under ``min_seconds`` are an AudioError.
+def build(settings, **limits):
+    """The extractor that made a folder with these settings; ``limits`` are those of :class:`Extractor`.
 
     Raises :class:`utils.UserError` when no audio file can be turned into such arrays here.
     """
@@ -59,4 +56,4 @@ def build(settings, min_seconds=0.0):
         raise utils.UserError(
             f"'{settings.features}' features cannot be made from audio files, only {', '.join(KINDS)}"
         )
-    return KINDS[settings.features](settings, min_seconds)
+    return KINDS[settings.features](settings, **limits)

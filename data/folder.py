@@ -3,6 +3,7 @@
 Axes: N tracks, F mel band (row 0 = lowest), T frame.
 """
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import utils
 from data.settings import read_settings
 
 COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+MOST_FRAMES = 2**31 - 1  # of one track: a waveform of 27 hours
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,17 @@ class Folder:
     def file_of(self, row):
         """Where the array of a row of ``tracks`` lies: inside the folder, or inside the place it is an index of.
 
-        Raises :class:`utils.UserError` for a path that leads elsewhere.
+        Raises :class:`utils.UserError` for a path that leads elsewhere, by itself or by a link.
         """
-        base = os.path.normpath(str(self.index_of or self.path))
-        file = os.path.normpath(os.path.join(base, row.path))
-        if not file.startswith(os.path.join(base, "")):  # "/" ends in a slash already
-            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {base}")
+        file = inside(self.base, row.path)
+        if not file:
+            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {self.base}")
         return file
+
+    @functools.cached_property
+    def base(self):
+        """The folder that the paths of ``tracks`` start from, links followed."""
+        return os.path.realpath(self.index_of or self.path)
 
     @property
     def index_of(self):
@@ -56,6 +62,12 @@ class Folder:
         if "index_of" in self.settings.more:
             return self.settings.more["index_of"]
         return "/" if self.settings.features == "arena" else None  # folders made before index_of was written
+
+
+def inside(base, path):
+    """Where ``path`` leads from ``base``, a folder without links; None where a link or ``..`` leads out of it."""
+    file = os.path.realpath(os.path.join(base, path))
+    return file if file.startswith(os.path.join(base, "")) else None  # "/" ends in a slash already
 
 
 def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
@@ -81,11 +93,19 @@ def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
 
 def read_tracks(path):
     """tracks.csv as a table of ``COLUMNS``. Raises :class:`utils.UserError`."""
+    text = COLUMNS[:-1]
     try:
-        text = dict.fromkeys(("track_id", "path", "genre_top", "split"), str)
-        return pd.read_csv(path, dtype={**text, "frames": int}, keep_default_na=False)[COLUMNS]
-    except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError):
+        utils.check_file(path)
+        table = pd.read_csv(path, dtype={**dict.fromkeys(text, str), "frames": int}, keep_default_na=False)[COLUMNS]
+    except (ValueError, KeyError, OverflowError, pd.errors.ParserError):
         raise utils.UserError(f"{path} needs the columns {','.join(COLUMNS)}") from None
+    if table.empty:
+        raise utils.UserError(f"{path} names no track: run preprocessing.py again")
+    if not table["frames"].between(1, MOST_FRAMES).all():
+        raise utils.UserError(f"{path} has frames that are no number of frames: run preprocessing.py again")
+    if any(table[name].str.contains(utils.UNWRITABLE).any() for name in text):
+        raise utils.UserError(f"{path} has names with control characters in them: run preprocessing.py again")
+    return table
 
 
 def check_settings(folder, trained):
@@ -112,18 +132,33 @@ def labels_of(rows, genres):
     return torch.tensor([number[genre] for genre in rows["genre_top"]])
 
 
-def read_array(folder, row, mmap_mode=None):
+def read_array(folder, row):
     """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says."""
     path = folder.file_of(row)
+    array = open_array(path, folder.settings, row.frames)
+    check_finite(array, path)
+    return array
+
+
+def open_array(path, settings, num_frames, mmap_mode=None):
+    """The array in a file. Raises :class:`utils.UserError` when it is not one of ``settings`` and ``num_frames``."""
     try:
         array = utils.load_array(path, mmap_mode)
     except (OSError, ValueError, EOFError) as error:
         raise utils.UserError(f"{path} cannot be read ({error}): run preprocessing.py again") from None
-    frames = folder.settings.frames_of(array.shape)
-    if not frames or frames != row.frames or array.dtype != np.dtype(folder.settings.dtype):
-        rows = folder.settings.num_rows
+    frames = settings.frames_of(array.shape)
+    if not frames or frames != num_frames or array.dtype != np.dtype(settings.dtype):
         raise utils.UserError(
             f"{path} has shape {array.shape} of {array.dtype}, tracks.csv and spectrogram.json say "
-            f"({rows}, {row.frames}) of {folder.settings.dtype}: run preprocessing.py with --overwrite"
+            f"({settings.num_rows}, {num_frames}) of {settings.dtype}: run preprocessing.py with --overwrite"
         )
     return array
+
+
+def check_finite(array, path):
+    """Raises :class:`utils.UserError` where an array, or a part of it, holds NaN or infinity: a loss would, too."""
+    if array.dtype.kind != "f":
+        return
+    half = array.dtype == np.float16  # told by the exponent, in a twentieth of the time that isfinite takes
+    if not ((array.view(np.uint16) & 0x7FFF).max() < 0x7C00 if half else np.isfinite(array).all()):
+        raise utils.UserError(f"{path} holds values that are not finite: remove it, and run preprocessing.py again")

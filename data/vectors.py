@@ -3,8 +3,6 @@
 Axes: N tracks, L layer (hidden state), D feature dimension.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +19,6 @@ These forms, of vectors (D,) or of one vector per layer (L, D), are understood b
 it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
 transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
 INDEX = ("track_id", "genre_top", "split")
-# what np.load says to a file that is no archive of such arrays, or half of one
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Adopted(collection.Extractor):
@@ -61,6 +57,8 @@ def adopt(source, splits_csv=None):
     read = read_exported if exported else {".npz": read_npz, ".csv": read_csv}.get(source.suffix.lower())
     if not read or not source.exists():
         raise utils.UserError(f"--source {source} is neither a folder nor an .npz or .csv file of embeddings")
+    if not exported:
+        utils.check_file(source)
     index, array = read(source)
     if array.ndim not in (2, 3) or len(array) != len(index) or not array.size:
         raise utils.UserError(f"{source} has embeddings of shape {array.shape} for {len(index)} tracks")
@@ -96,7 +94,9 @@ def read_npz(path):
         with np.load(path, allow_pickle=False) as arrays:
             index = pd.DataFrame({name: arrays[name].astype(str) for name in INDEX if name in arrays})
             return _checked(index, path), arrays["embeddings"].astype(np.float32)
-    except UNREADABLE:
+    except utils.UserError:
+        raise
+    except Exception:  # of zip, of zlib, of Python's syntax: what is broken says so in many ways
         raise utils.UserError(f"{path} needs the arrays embeddings, track_id, genre_top, none of objects") from None
 
 

@@ -155,7 +155,7 @@ def test_arrays_that_are_not_what_the_index_says_are_refused(folder):
         file.write_bytes(unreadable)
         for mmap_mode in (None, "r"):
             with pytest.raises(utils.UserError, match="cannot be read"):
-                folders.read_array(folder, row, mmap_mode)
+                folders.open_array(file, folder.settings, row.frames, mmap_mode)
     file.unlink()
     with pytest.raises(utils.UserError, match="cannot be read"):
         folders.read_array(folder, row)

@@ -1,7 +1,12 @@
 """Errors, files that are never half-written, experiment folders, the learning-rate schedule."""
 
 import argparse
+import csv
 import math
+import os
+import signal
+import socket
+import subprocess
 import time
 from multiprocessing.pool import ThreadPool
 
@@ -33,6 +38,42 @@ def test_a_lack_of_memory_is_one_line_and_other_failures_are_not_hidden(capsys):
         assert capsys.readouterr().err.startswith("error: out of memory: ask for less")
     with pytest.raises(RuntimeError, match="shape"):
         run(lambda: torch.ones(2) @ torch.ones(3, 3))
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(capsys):
+    tidied = []
+
+    def main(args):
+        try:
+            os.kill(os.getpid(), args)
+            time.sleep(5)
+        finally:
+            tidied.append(args)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            parser = argparse.Namespace(parse_args=lambda argv, number=number: number)
+            with pytest.raises(SystemExit) as exit_info:
+                utils.run(main, parser)
+            assert exit_info.value.code == 128 + number
+            assert capsys.readouterr().err == "stopped: run the same command again to go on\n"
+        assert tidied == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_one_process_at_a_time_writes_what_is_locked(tmp_path):
+    with utils.locked(tmp_path / "data" / "own_npy"):
+        message = rf"^process {os.getpid()} on .*\.own_npy\.lock\): wait until it has ended$"
+        with pytest.raises(utils.UserError, match=message), utils.locked(tmp_path / "data" / "own_npy"):
+            pytest.fail("it is locked")
+        with utils.locked(tmp_path / "data" / "other_npy"):
+            pass
+    (tmp_path / "data" / ".own_npy.lock").write_text("process 1 on a host that is gone, killed with a long name")
+    with utils.locked(tmp_path / "data" / "own_npy"):
+        assert (tmp_path / "data" / ".own_npy.lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_flags_do_not_change():
@@ -78,6 +119,47 @@ def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
         utils.write_csv(file, ["a"], rows())
     assert file.read_text() == "a\n1\n"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_another_hosts_is_named(tmp_path, capsys):
+    with subprocess.Popen(["true"]) as process:
+        gone = process.pid
+    with utils.atomic_path(tmp_path / "a" / "x.npy") as ours:
+        ours.touch()
+        assert ours.suffix == ".npy"
+        dead = ours.with_name(ours.name.replace(f".{os.getpid()}.", f".{gone}."))
+        elsewhere = dead.with_name(dead.name.replace(socket.gethostname(), "elsewhere"))
+        for file in (dead, elsewhere):
+            file.touch()
+        utils.sweep(tmp_path)
+        assert set(tmp_path.rglob("*.npy")) == {ours, elsewhere}
+        assert capsys.readouterr().out.startswith("2 unfinished files, such as ")
+    elsewhere.unlink()
+    utils.sweep(tmp_path)
+    assert not capsys.readouterr().out
+    assert (tmp_path / "a" / "x.npy").exists()
+
+
+def test_a_row_is_a_line_whatever_its_names(tmp_path):
+    names = ["a\rb", "a\nb", "a\0b", "caf\udce9", "a,b", 'a"b', "é × 木", "a\\b"]
+    utils.write_csv(tmp_path / "x.csv", ["name", "n"], [(name, 1.5) for name in names])
+    assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 9
+    read = [row[0] for row in csv.reader((tmp_path / "x.csv").open(encoding="utf-8", newline=""))][1:]
+    assert read == ["a\\rb", "a\\nb", "a\\x00b", "caf\\udce9", "a,b", 'a"b', "é × 木", "a\\b"]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x")
+    for read in (utils.read_json, utils.load_array):
+        with pytest.raises(OSError, match="is not a file"):
+            read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a"', "\xff"])
+def test_what_is_no_json_is_one_sentence(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(utils.UserError, match="is not readable JSON"):
+        utils.read_json(tmp_path / "x.json")
 
 
 def test_weights_are_never_unpickled(tmp_path):
@@ -136,6 +218,16 @@ def test_scripts_are_called_and_their_failure_is_told(tmp_path, monkeypatch, cap
         utils.call("bad.py")
     with pytest.raises(utils.UserError, match=r"bad\.py failed \(see above\)"):
         utils.call("bad.py", show=True)
+
+
+def test_a_script_that_is_called_ends_with_the_one_that_calls_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "__file__", str(tmp_path / "utils.py"))
+    (tmp_path / "long.py").write_text("import time; print('begun', flush=True); time.sleep(60)")
+    monkeypatch.setattr("builtins.print", lambda *args, **options: "begun\n" in args and utils._terminate(15, None))
+    begin = time.monotonic()
+    with pytest.raises(utils.Terminated):
+        utils.call("long.py", show=True)
+    assert time.monotonic() - begin < 30
 
 
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
