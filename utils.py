@@ -11,6 +11,7 @@ import json
 import math
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +86,16 @@ def run(main, parser, argv=None):
     if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(args)
+        return main(args)
     except UserError as error:
-        sys.exit(_say(f"error: {error}", status=2))
+        line, status = f"error: {error}", 2
     except OSError as error:  # disk full, no permission …
-        sys.exit(_say(f"error: {error}", status=2))
+        line, status = f"error: {error}", 2
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-        sys.exit(_say("stopped: run the same command again to go on", status=128 + number))
+        advice = " ".join(getattr(stop, "__notes__", [])) or "run the same command again"
+        line, status = f"stopped: {advice}", 128 + number
+    sys.exit(_say(line, status))  # out here, where the error has gone and a progress bar with it
 
 
 def _terminate(number, frame):
@@ -112,6 +116,18 @@ def set_seed(seed, epoch=0):
     Each epoch draws from its own seed, so a resumed run repeats an uninterrupted one exactly.
     """
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+
+
+def chance_state():
+    """Where torch's generators stand, as tensors: the CPU's, and each GPU's."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def restore_chance(states):
+    """Put the generators back to :func:`chance_state`; GPUs that are not here are left out."""
+    torch.set_rng_state(states[0].cpu())
+    for number, state in enumerate(states[1 : 1 + torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state.cpu(), number)
 
 
 def pick_device(name):
@@ -223,6 +239,34 @@ def _lock(file):
         os.close(lock)  # of a file that its process has just removed: make a new one
 
 
+def is_locked(path):
+    """Whether another process works on ``path``, as far as its lock says."""
+    return path.with_name(f".{path.name}.lock").exists() and not was_killed(path)
+
+
+def was_killed(path):
+    """Whether the process that had ``path`` :func:`locked` is certainly gone: its lock alone is left."""
+    file = path.with_name(f".{path.name}.lock")
+    owner = re.fullmatch(r"process (\d+) on (.*)", file.read_text(errors="replace")) if file.is_file() else None
+    if not owner or owner[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(owner[1]), 0)
+    except ProcessLookupError:
+        with contextlib.suppress(UserError), locked(path):  # not of a container, where processes have other numbers
+            return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def remove_without(folder, *results):
+    """Remove a folder that holds none of ``results`` (patterns of files). Returns whether it is gone."""
+    if not any(any(folder.glob(result)) for result in results):
+        shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
 def write_text(path, text):
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -274,18 +318,26 @@ def digest(path):
 
 
 def save_weights(path, state):
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    """The same state makes the same bytes. Raises :class:`UserError` where they cannot be written."""
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:  # torch.save writes a path's name into it
+            torch.save(state, file)
+    except RuntimeError:  # how torch says that a write came up short
+        raise UserError(f"{path} could not be written: is the disk full?") from None
 
 
 def load_weights(path, device="cpu"):
     """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch writes check sums, but does not look at them
+            damaged = archive.testzip()
+        if not damaged:
+            return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except Exception as error:
         raise UserError(f"{path} is not a readable weight file ({type(error).__name__})") from None
+    raise UserError(f"{path} is damaged: its check sum is wrong")
 
 
 # ------------------------------------------------------------------ experiments

@@ -1,13 +1,19 @@
 """An experiment folder, ``exp/<id>/``: its configuration, written once and read by every script."""
 
+import contextlib
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 import models
 import utils
 from data.crops import Normalisation
 from data.settings import settings_of
+
+RESULTS = ("checkpoint.pth", "pre.pth", "*/result.json")  # an experiment without any of them has nothing to lose
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,8 @@ class Experiment:
     """What configuration.json holds.
 
     flags: the resolved flags of the run, ``method`` None where no pre-training came before; settings: of the arrays
-    it was trained on; normalisation: None for embeddings; genres: of its training split.
+    it was trained on; normalisation: None for embeddings; genres: of its training split; tracks: :func:`digest_of`
+    its folder, None in older ones.
     """
 
     folder: Path | None
@@ -24,11 +31,12 @@ class Experiment:
     normalisation: Normalisation | None
     genres: list
     versions: dict
+    tracks: str | None = None
 
     @classmethod
     def new(cls, flags, folder, normalisation):
         """An experiment on a :class:`data.folder.Folder` that has no folder of its own yet."""
-        return cls(None, flags, folder.settings, normalisation, folder.genres, utils.versions())
+        return cls(None, flags, folder.settings, normalisation, folder.genres, utils.versions(), digest_of(folder))
 
     @classmethod
     def open(cls, exp_path, exp_dir="exp"):
@@ -46,7 +54,8 @@ class Experiment:
             normalisation = None
             if settings.kind != "embedding":
                 normalisation = Normalisation.of(content["normalisation"])
-            return cls(Path(folder), flags, settings, normalisation, content["genres"], content.get("versions", {}))
+            more = {name: content[name] for name in ("versions", "tracks") if name in content}
+            return cls(Path(folder), flags, settings, normalisation, content["genres"], **{"versions": {}, **more})
         except (KeyError, TypeError, ValueError, AttributeError):
             raise utils.UserError(f"{file} is not the configuration of an experiment") from None
 
@@ -60,6 +69,7 @@ class Experiment:
             "spectrogram": self.settings.to_json(),
             "normalisation": self.normalisation and dataclasses.asdict(self.normalisation),
             "genres": self.genres,
+            "tracks": self.tracks,
             "versions": self.versions,
         })  # fmt: skip
         return dataclasses.replace(self, folder=folder)
@@ -69,3 +79,53 @@ class Experiment:
         if not self.flags.method:
             raise utils.UserError(f"experiment {self.folder} has no pre-trained network: pre-train one")
         return models.load(self.folder, vars(self.flags), self.settings.num_rows, device)
+
+    @property
+    def epochs(self):
+        """(epochs of the pre-training that are done, epochs it was to have): (0, 0) where there was none to be."""
+        wanted = getattr(self.flags, "num_epochs", 0) if self.flags.method else 0
+        log = self.folder / "train_log.csv"
+        return len(log.read_text(errors="replace").splitlines()) - 1 if log.exists() else 0, wanted
+
+
+def digest_of(folder):
+    """Of the training tracks of a :class:`data.folder.Folder`: what each epoch draws from, in this order."""
+    rows = folder.split("training")
+    lines = [f"{row.track_id},{row.frames}\n" for row in rows.itertuples()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def same_normalisation(one, other):
+    """Whether two are of the same arrays, which may be stored in another type: to a hundredth of a deviation."""
+    least = 0.01 * np.mean(other.std)
+    return all(np.allclose(getattr(one, name), getattr(other, name), atol=least) for name in ("mean", "std"))
+
+
+@contextlib.contextmanager
+def running(folder):
+    """No other run writes the folder meanwhile; one that ends before it has a checkpoint leaves no folder behind."""
+    with utils.locked(folder):
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            there = (folder / "checkpoint.pth").exists()
+            stop.add_note(f"train_simsiam.py --resume {folder} goes on" if there else "nothing was saved yet")
+            raise
+        finally:
+            utils.remove_without(folder, *RESULTS)
+
+
+def tidy(exp_dir):
+    """Name experiments that stopped before their end; remove those that were killed with nothing to go on from."""
+    stopped = []
+    for folder in sorted(file.parent for file in Path(exp_dir).glob("*/configuration.json")):
+        if utils.was_killed(folder) and utils.remove_without(folder, *RESULTS):
+            print(f"note: {folder} was killed before its first checkpoint: removed")
+            continue
+        with contextlib.suppress(utils.UserError):  # that one is named when it is asked for
+            done, wanted = Experiment.read(folder).epochs
+            if done < wanted and not utils.is_locked(folder):
+                stopped.append(f"{folder.name} (epoch {done} of {wanted})")
+    if stopped:
+        more = f" and {len(stopped) - 5} more" if len(stopped) > 5 else ""
+        print(f"note: {', '.join(stopped[:5])}{more} stopped before the end: --resume ID goes on, or remove them")

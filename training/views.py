@@ -46,10 +46,14 @@ class TwoViews:
         return self.num_tracks // self.batch_size
 
     def __iter__(self):
+        return self.after(0)
+
+    def after(self, steps):
+        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole."""
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
         starts1, starts2 = self.views.random_pairs(order, self.pair)
         requests = [((tracks, s1), (tracks, s2)) for tracks, s1, s2 in zip(order, starts1, starts2, strict=True)]
-        return self.views.batches(requests)
+        return self.views.batches(requests[steps:])
 
 
 class LabelledViews:
