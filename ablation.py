@@ -56,6 +56,7 @@ def main(args):
         raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
     if args.jobs < 1:
         raise utils.UserError(f"--jobs {args.jobs} must be at least 1")
+    utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "ablation.csv")

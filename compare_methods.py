@@ -63,6 +63,8 @@ def main(args):
     unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
     if unknown:
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
+    for dataset in datasets:
+        utils.check_name("--datasets", dataset)
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
     with utils.atomic_path(out / "methods.md") as temporary:

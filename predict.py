@@ -124,11 +124,18 @@ def read_array(path, settings):
 
 @torch.no_grad()
 def predict(network, x, experiment, result, num_crops):
-    """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it."""
+    """Probabilities (list of C floats) of one file: logits averaged over crops spread evenly over it.
+
+    Raises :class:`utils.UserError` where they are not finite.
+    """
     if experiment.settings.kind == "embedding":  # of the whole file
-        return network(x[None])[0].softmax(0).tolist()
-    crops = cut_evenly(x, experiment.settings.frames_in(result.crop_seconds), num_crops)
-    return network(experiment.normalisation(crops)).float().mean(0).softmax(0).tolist()
+        logits = network(x[None])[0]
+    else:
+        crops = cut_evenly(x, experiment.settings.frames_in(result.crop_seconds), num_crops)
+        logits = network(experiment.normalisation(crops)).float().mean(0)
+    if not logits.isfinite().all():  # of an array that is
+        raise utils.UserError(f"{result.name} answers with what is no number: run transfer.py again")
+    return logits.softmax(0).tolist()
 
 
 def seen_before(answers):

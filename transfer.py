@@ -14,6 +14,7 @@ exp/<id>/report.html. Of a dataset of embeddings (preprocessing.py --features mu
 """
 
 import argparse
+import dataclasses
 import time
 
 import torch
@@ -154,8 +155,10 @@ def main(args):
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
-    utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
-    result = results.over_seeds(found).write(transfer)
+    with results.making(transfer):
+        utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
+        weights = utils.digest(transfer / "transfer.pth")
+        result = dataclasses.replace(results.over_seeds(found), weights=weights).write(transfer)
     if flags.save_features:
         save_features(transfer, given, runs[0])
     print_summary(result)

@@ -253,11 +253,20 @@ def was_killed(path):
     try:
         os.kill(int(owner[1]), 0)
     except ProcessLookupError:
-        with contextlib.suppress(UserError), locked(path):  # not of a container, where processes have other numbers
+        with contextlib.suppress(UserError):  # where it is one of a container, whose processes have other numbers
+            os.close(_lock(file))
             return True
     except (OSError, OverflowError):
         pass
     return False
+
+
+def remove_killed(folder, *results):
+    """:func:`remove_without` for what :func:`was_killed`: nothing else is certain to be wanted by nobody."""
+    if not was_killed(folder):
+        return False
+    with locked(folder):
+        return remove_without(folder, *results)
 
 
 def remove_without(folder, *results):
@@ -312,9 +321,12 @@ def save_array(path, array):
 
 
 def digest(path):
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """The first 16 hexadecimal digits of a file's SHA-256. Raises :class:`UserError` when it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
 
 
 def save_weights(path, state):

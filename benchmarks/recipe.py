@@ -63,6 +63,7 @@ def get_args_parser():
 
 
 def main(args):
+    utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     flags_of = read_candidates(Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES)
     if args.only:

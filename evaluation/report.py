@@ -206,11 +206,12 @@ def _mistakes(result):
     head = ["true genre", "taken for", "tracks", "share of the true genre"]
     yield Table("Genres confused most often", "", head, rows)
 
-    confidence = wrong[result.genres].max(axis=1).sort_values(ascending=False, kind="stable")
+    probabilities = wrong.drop(columns=["truth", "prediction"]).set_axis(result.genres, axis="columns")
+    confidence = probabilities.max(axis=1).sort_values(ascending=False, kind="stable")
     rows = []
     for track in confidence.index[:MOST_WRONG]:
         truth, prediction = wrong.loc[track, ["truth", "prediction"]]
-        rows.append([track, truth, prediction, _bar(confidence[track]), _bar(wrong.loc[track, truth])])
+        rows.append([track, truth, prediction, _bar(confidence[track]), _bar(probabilities.loc[track, truth])])
     head = ["track", "true genre", "predicted", "probability", "of the true genre"]
     yield Table("Tracks it is most sure about, and wrong", "", head, rows)
 

@@ -119,7 +119,7 @@ def tidy(exp_dir):
     """Name experiments that stopped before their end; remove those that were killed with nothing to go on from."""
     stopped = []
     for folder in sorted(file.parent for file in Path(exp_dir).glob("*/configuration.json")):
-        if utils.was_killed(folder) and utils.remove_without(folder, *RESULTS):
+        if utils.remove_killed(folder, *RESULTS):
             print(f"note: {folder} was killed before its first checkpoint: removed")
             continue
         with contextlib.suppress(utils.UserError):  # that one is named when it is asked for

@@ -4,17 +4,27 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY, call
+from fake_experiment import ENCODER, write_experiment, write_transfer
 
+import ablation
+import compare_methods
+import predict
 import train_simsiam
+import transfer
 import utils
+from benchmarks import recipe
 from data import crops
+from evaluation import plots, report, results
 from models.simsiam import SimSiam
 
+real_write, real_write_report = plots.write, report.write_report
 pytestmark = pytest.mark.usefixtures("without_pictures")
 SHORT = f"{TINY} --knn_every 0"
 WEIGHTS = {"weights_only": True, "map_location": "cpu"}
@@ -222,3 +232,118 @@ def test_two_runs_do_not_go_on_with_the_same_experiment(resume):
     with utils.locked(resume.pretrained.experiment), pytest.raises(utils.UserError, match="wait until it has ended"):
         resume()
     assert (resume.pretrained.experiment / "checkpoint.pth").read_bytes() == before
+
+
+# ------------------------------------------------------------------ results
+
+
+@pytest.fixture
+def classified(pretrained, run_script):
+    """A classifier of the experiment; ``ask()`` → what predict.py says of one array, with the lines before it."""
+    run_script(transfer, pretrained.transfer("--protocol linear"))
+    array = min((pretrained.data_dir / "tiny_npy" / "Rock").glob("*.npy"))
+    command = f"--exp_dir {pretrained.exp_dir} --exp_path {pretrained.experiment.name} --device cpu {array}"
+    return SimpleNamespace(folder=pretrained.experiment / "tiny_linear", ask=lambda: run_script(predict, command))
+
+
+def flip(file, value):
+    """The lowest bit of the exponents of some weights, in a file whose own check sums are right."""
+    state = torch.load(file, **WEIGHTS)
+    changed = state[value].clone()
+    changed.view(torch.int32).bitwise_xor_(1 << 23)
+    utils.save_weights(file, {**state, value: changed})
+
+
+@pytest.mark.parametrize(("file", "value"), [
+    ("transfer.pth", "head.1.weight"), ("../pre.pth", "backbone.0.0.weight"),
+])  # fmt: skip
+def test_weights_that_are_not_those_of_the_result_are_refused(classified, file, value):
+    said = classified.ask()
+    flip(classified.folder / file, value)
+    with pytest.raises(utils.UserError, match="is not the one that the result was made with"):
+        classified.ask()
+    change_json(classified.folder / "result.json", lambda result: result.pop("weights"))  # as older ones are
+    change_json(classified.folder / "result.json", lambda result: result["network"].pop("pretrained"))
+    assert classified.ask() != said
+
+
+def test_a_damaged_weight_file_is_refused_also_where_no_digest_is_known(tmp_path):
+    file, values = tmp_path / "a.pth", torch.arange(100.0)
+    utils.save_weights(file, {"a": values})
+    content = bytearray(file.read_bytes())
+    content[content.find(values[50:60].numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(utils.UserError, match="is damaged"):
+        utils.load_weights(file)
+
+
+def test_answers_that_are_no_numbers_are_not_given(classified):
+    change_json(classified.folder / "result.json", lambda result: result.pop("weights"))
+    weights = torch.load(classified.folder / "transfer.pth", **WEIGHTS)
+    weights["head.1.bias"][0] = torch.nan
+    utils.save_weights(classified.folder / "transfer.pth", weights)
+    with pytest.raises(utils.UserError, match="answers with what is no number"):
+        classified.ask()
+    utils.save_weights(classified.folder / "transfer.pth", {})
+    with pytest.raises(utils.UserError, match="does not fit"):
+        classified.ask()
+
+
+def test_a_transfer_that_is_stopped_leaves_no_folder(pretrained, run_script, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "save_weights", mock.Mock(side_effect=RuntimeError))
+        with pytest.raises(RuntimeError):
+            run_script(transfer, pretrained.transfer("--protocol linear"))
+    assert not (pretrained.experiment / "tiny_linear").exists()
+    for name in ("tiny_linear", "tiny_linear_2"):
+        (pretrained.experiment / name).mkdir()
+    leave_lock(pretrained.experiment / "tiny_linear")
+    call(transfer, pretrained.transfer("--protocol linear"))
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    left = pretrained.experiment / "tiny_linear_2"
+    assert notes == [f"note: {left} has no result: a run has stopped there; remove it"]
+    assert (pretrained.experiment / "tiny_linear" / "result.json").exists()
+
+
+# ------------------------------------------------------------------ odd names
+
+ODD = ["", "p: truth", "prediction", "track_id", "truth"]
+
+
+def test_genres_may_have_the_names_of_columns(tmp_path):
+    experiment, chance = write_experiment(tmp_path, log=False), np.random.default_rng(0)
+    probabilities = chance.dirichlet(np.ones(len(ODD)), 40)
+    truth, names = chance.integers(0, len(ODD), 40), [str(number) for number in range(40)]
+    made = results.Result.of(probabilities, probabilities[:, None], truth, names, ODD, network=ENCODER)
+    folder = made.write(experiment / "odd").folder
+    read = results.read(folder)
+    np.testing.assert_allclose(read.probabilities, probabilities, atol=1e-6)
+    np.testing.assert_array_equal(read.truth, truth)
+    page = real_write_report(experiment).read_text()
+    assert "Tracks it is most sure about, and wrong" in page
+
+
+def test_older_predictions_have_bare_names(tmp_path):
+    folder = write_transfer(write_experiment(tmp_path, log=False))
+    probabilities, file = results.read(folder).probabilities, folder / "predictions.csv"
+    file.write_text(file.read_text().replace("p: ", ""))
+    np.testing.assert_array_equal(results.read(folder).probabilities, probabilities)
+
+
+@pytest.mark.parametrize("genres", [["$\\foo$", "$x^{2"], ["", " "]])
+def test_any_genre_can_be_drawn(tmp_path, genres, capsys):
+    real_write(tmp_path / "confusion.png", plots.confusion, np.eye(2, dtype=int), genres, title=genres[0])
+    assert (tmp_path / "confusion.png").stat().st_size > 5000
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("script", "flags"), [
+    (train_simsiam, "--dataset NAME"), (transfer, "--dataset NAME --protocol linear --baseline stats"),
+    (ablation, "--dataset NAME"), (compare_methods, "--datasets fma_small,NAME"), (recipe, "--dataset NAME"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["a/b", "../x", "/tmp/x"])
+def test_a_dataset_that_is_a_path_is_refused_before_anything_is_made(tmp_path, monkeypatch, script, flags, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(utils.UserError, match=r"is a name, not a path$"):
+        call(script, f"--data_dir {tmp_path} --device cpu {flags}".replace("NAME", name))
+    assert not list(tmp_path.iterdir())
