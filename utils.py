@@ -12,6 +12,7 @@ import math
 import os
 import random
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -35,6 +36,7 @@ except ImportError:  # not on this system: nothing is locked there
     fcntl = None
 
 _ONE_AT_A_TIME = threading.Lock()
+UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
 
 
 class UserError(Exception):
@@ -187,15 +189,44 @@ def check_name(flag, name):
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes."""
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes.
+
+    Its name holds the host and the process, for :func:`sweep`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    owner = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = path.with_name(f".{owner}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Remove the temporary files that killed processes of this host have left below ``folder``; name all others."""
+    left = []
+    for file in sorted(Path(folder).rglob(".*.tmp*")):
+        found = re.match(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp", file.name)
+        if found and found[1] == socket.gethostname() and not _is_running(int(found[2])):
+            file.unlink(missing_ok=True)
+        else:
+            left.append(file)
+    if left:
+        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if no other machine is writing them")
+
+
+def _is_running(process):
+    if os.name != "posix":  # where signal 0 is no question
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextlib.contextmanager
@@ -248,16 +279,11 @@ def was_killed(path):
     """Whether the process that had ``path`` :func:`locked` is certainly gone: its lock alone is left."""
     file = path.with_name(f".{path.name}.lock")
     owner = re.fullmatch(r"process (\d+) on (.*)", file.read_text(errors="replace")) if file.is_file() else None
-    if not owner or owner[2] != socket.gethostname():
+    if not owner or owner[2] != socket.gethostname() or _is_running(int(owner[1])):
         return False
-    try:
-        os.kill(int(owner[1]), 0)
-    except ProcessLookupError:
-        with contextlib.suppress(UserError):  # where it is one of a container, whose processes have other numbers
-            os.close(_lock(file))
-            return True
-    except (OSError, OverflowError):
-        pass
+    with contextlib.suppress(UserError):  # where it is one of a container, whose processes have other numbers
+        os.close(_lock(file))
+        return True
     return False
 
 
@@ -288,18 +314,32 @@ def write_json(path, content):
 def read_json(path):
     """Raises :class:`UserError` when the file is missing or is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            return json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # brackets in brackets in brackets …
         raise UserError(f"{path} is not readable JSON ({error})") from None
 
 
+def open_regular(path):
+    """``path``, open for reading bytes. Raises OSError for what is no file: to read a pipe may take forever."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(f"{path} is not a file")
+    return open(path, "rb")
+
+
 def write_csv(path, columns, rows):
+    """One line for each row, whatever the names in it: see :func:`printable`."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([printable(v) if isinstance(v, (str, Path)) else v for v in row] for row in rows)
+
+
+def printable(name):
+    """A name as text of one line: what is ``UNWRITABLE`` becomes an escape, as in ``a\\nb``."""
+    return re.sub(UNWRITABLE, lambda found: found[0].encode("unicode_escape").decode(), str(name))
 
 
 def load_array(path, mmap_mode=None):
@@ -308,11 +348,15 @@ def load_array(path, mmap_mode=None):
     One thread at a time: numpy reads headers by ``ast``, whose count of nested nodes CPython 3.11 shares between
     threads, and now and then it raises "SystemError: AST constructor recursion depth mismatch".
     """
-    with _ONE_AT_A_TIME:
-        if mmap_mode:
-            return np.lib.format.open_memmap(path, mode=mmap_mode)
-        with open(path, "rb") as file:  # np.load would open archives and pickles, too
+    try:
+        with _ONE_AT_A_TIME, open_regular(path) as file:  # np.load would open archives and pickles, too
+            if mmap_mode:
+                return np.lib.format.open_memmap(path, mode=mmap_mode)
             return np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise
+    except Exception as error:  # a header is Python's own syntax: SyntaxError, TokenError, TypeError, MemoryError …
+        raise ValueError(f"not an array: {type(error).__name__}") from None
 
 
 def save_array(path, array):

@@ -1,9 +1,12 @@
 """Errors, files that are never half-written, experiment folders, the learning-rate schedule."""
 
 import argparse
+import csv
 import math
 import os
 import signal
+import socket
+import subprocess
 import time
 from multiprocessing.pool import ThreadPool
 
@@ -91,6 +94,47 @@ def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
         utils.write_csv(file, ["a"], rows())
     assert file.read_text() == "a\n1\n"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_another_hosts_is_named(tmp_path, capsys):
+    with subprocess.Popen(["true"]) as process:
+        gone = process.pid
+    with utils.atomic_path(tmp_path / "a" / "x.npy") as ours:
+        ours.touch()
+        assert ours.suffix == ".npy"
+        dead = ours.with_name(ours.name.replace(f".{os.getpid()}.", f".{gone}."))
+        elsewhere = dead.with_name(dead.name.replace(socket.gethostname(), "elsewhere"))
+        for file in (dead, elsewhere):
+            file.touch()
+        utils.sweep(tmp_path)
+        assert set(tmp_path.rglob("*.npy")) == {ours, elsewhere}
+        assert capsys.readouterr().out.startswith("2 unfinished files, such as ")
+    elsewhere.unlink()
+    utils.sweep(tmp_path)
+    assert not capsys.readouterr().out
+    assert (tmp_path / "a" / "x.npy").exists()
+
+
+def test_a_row_is_a_line_whatever_its_names(tmp_path):
+    names = ["a\rb", "a\nb", "a\0b", "caf\udce9", "a,b", 'a"b', "é × 木", "a\\b"]
+    utils.write_csv(tmp_path / "x.csv", ["name", "n"], [(name, 1.5) for name in names])
+    assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 9
+    read = [row[0] for row in csv.reader((tmp_path / "x.csv").open(encoding="utf-8", newline=""))][1:]
+    assert read == ["a\\rb", "a\\nb", "a\\x00b", "caf\\udce9", "a,b", 'a"b', "é × 木", "a\\b"]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x")
+    for read in (utils.read_json, utils.load_array):
+        with pytest.raises(OSError, match="is not a file"):
+            read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a"', "\xff"])
+def test_what_is_no_json_is_one_sentence(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(utils.UserError, match="is not readable JSON"):
+        utils.read_json(tmp_path / "x.json")
 
 
 def test_weights_are_never_unpickled(tmp_path):

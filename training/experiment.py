@@ -105,6 +105,7 @@ def same_normalisation(one, other):
 def running(folder):
     """No other run writes the folder meanwhile; one that ends before it has a checkpoint leaves no folder behind."""
     with utils.locked(folder):
+        utils.sweep(folder)
         try:
             yield
         except KeyboardInterrupt as stop:
