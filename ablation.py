@@ -13,8 +13,6 @@ import os
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import pandas as pd
-
 import augment
 import utils
 from evaluation import plots, statistics, tables
@@ -93,7 +91,7 @@ def all_conditions():
 def read_rows(path):
     if not path.exists():
         return {}
-    rows = pd.read_csv(path).itertuples(index=False)
+    rows = tables.read(path, COLUMNS).itertuples(index=False)
     return {(row.aug, row.seed): (row.knn_accuracy, row.linear_accuracy, row.experiment) for row in rows}
 
 

@@ -51,6 +51,8 @@ def main(args):
     truth = read_truth(args.truth) if args.truth else {}
     listen = listener(experiment.settings, args.files)
     network = load_classifier(result, experiment, device)
+    if experiment.settings.kind != "embedding" and not (result.crop_seconds and result.num_crops):
+        raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
 
     answers, unreadable = [], 0
     for file in args.files:

@@ -4,7 +4,7 @@
     python train_simsiam.py --dataset gtzan --backbone resnet18          another collection, a smaller network
     python train_simsiam.py --num_epochs 100 --batch_size 64 --size small --backbone resnet101 \\
                             --aug image --lam 0.7 --aug_p 0.6            the paper's
-    python train_simsiam.py --resume 154874                              go on exactly where a run stopped
+    python train_simsiam.py --resume 154874                              go on exactly from its last checkpoint
 
 Writes exp/<id>/: configuration.json, pre.pth (the weights), checkpoint.pth, train_log.csv, train_loss.png.
 Labels of training and validation tracks serve only the kNN accuracy that the log shows; nothing learns from them.
@@ -316,7 +316,7 @@ def resolve_input(flags, folder, device):
 def open_resumed(args):
     """The experiment of ``--resume``. Raises :class:`utils.UserError` when there is nothing to go on with."""
     experiment = Experiment.open(args.resume, args.exp_dir)
-    if not (experiment.folder / "checkpoint.pth").exists():
+    if not experiment.flags.method or not (experiment.folder / "checkpoint.pth").exists():
         raise utils.UserError(f"{experiment.folder} has no checkpoint.pth to go on from: start it anew")
     return experiment
 
@@ -326,11 +326,28 @@ def resumed_flags(experiment, args):
     here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})
-    default = get_args_parser().get_default
-    ignored = [n for n, value in vars(args).items() if value not in (default(n), getattr(flags, n, value))]
+    parser = get_args_parser()
+    for action in parser._actions:
+        if not could_be(action, getattr(flags, action.dest, None)):
+            kept = f"{experiment.folder / 'configuration.json'}: {action.dest}"
+            raise utils.UserError(f"{kept} cannot be {getattr(flags, action.dest)!r}: start it anew")
+    ignored = [n for n, v in vars(args).items() if v not in (parser.get_default(n), getattr(flags, n, v))]
     if ignored:
         print(f"note: {', '.join(f'--{name}' for name in ignored)} ignored: the experiment's own flags hold")
     return flags
+
+
+def could_be(action, value):
+    """Whether a flag of the parser could have this value, which a configuration.json says it had."""
+    if value is None:
+        return True
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    try:
+        right = (action.type or str)(str(value)) == value
+    except (argparse.ArgumentTypeError, ValueError, TypeError):
+        return False
+    return right and value in (action.choices or [value])
 
 
 def check_same_input(experiment, flags, folder, normalise):

@@ -456,6 +456,16 @@ def find_experiment(exp_path, exp_dir="exp"):
     raise UserError(f"no experiment '{exp_path}' under {exp_dir}; there are: {there}")
 
 
+def read_configuration(folder):
+    """The content of an experiment's configuration.json, a dict of dicts. Raises :class:`UserError`."""
+    file = Path(folder) / "configuration.json"
+    content = read_json(file)
+    parts = ("flags", "spectrogram", "versions")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part, {}), dict) for part in parts):
+        raise UserError(f"{file} is not the configuration of an experiment")
+    return content
+
+
 def is_experiment(exp_path, exp_dir="exp"):
     """Whether there is an experiment of this id or at this path."""
     return any((folder / "configuration.json").is_file() for folder in (Path(exp_dir) / exp_path, Path(exp_path)))

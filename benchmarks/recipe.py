@@ -95,7 +95,8 @@ def read_rows(path):
     """{(candidate, epochs, seed): row} of a table that an earlier call has left."""
     if not path.exists():
         return {}
-    return {(row["candidate"], row["epochs"], row["seed"]): row for row in pd.read_csv(path).to_dict("records")}
+    rows = tables.read(path, COLUMNS).to_dict("records")
+    return {(row["candidate"], row["epochs"], row["seed"]): row for row in rows}
 
 
 def run_round(names, flags_of, epochs, rows, args, path):

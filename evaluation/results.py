@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import utils
-from evaluation import metrics, statistics
+from evaluation import checks, metrics, statistics, tables
 
 OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
@@ -44,7 +44,7 @@ class Result:
     """
 
     metrics: dict  # of metrics.summarise
-    genres: list[str]
+    genres: list
     network: dict
     protocol: str | None = None
     dataset: str | None = None
@@ -59,7 +59,7 @@ class Result:
     num_seeds: int = 1
     num_crops: int | None = None
     crop_seconds: float | None = None
-    layer_weights: list[float] | None = None  # of a learned sum of layers
+    layer_weights: list | None = None  # of a learned sum of layers
     flags: dict = field(default_factory=dict)
     seconds: float | None = None
     versions: dict = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Result:
     def _table(self, name, *files):
         if name not in self.tables:
             there = [self.folder / file for file in files if (self.folder / file).is_file()]
-            self.tables[name] = pd.read_csv(there[0]) if there else pd.DataFrame()
+            self.tables[name] = tables.read(there[0]) if there else pd.DataFrame()
         return self.tables[name]
 
     @property
@@ -248,18 +248,14 @@ def read(folder):
     """
     folder = Path(folder).resolve()
     summary = utils.read_json(folder / "result.json")
-    right = isinstance(summary, dict) and isinstance(summary.get("accuracy"), float)
-    if not right or not _is_genres(summary.get("genres")):
-        raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py")
-    configuration = folder.parent / "configuration.json"
-    network = network_of(summary, utils.read_json(configuration) if configuration.is_file() else {})
+    wrong = checks.what_is_wrong(summary, {each.name: each.type for each in dataclasses.fields(Result)})
+    if wrong:
+        raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py: {wrong}")
+    there = (folder.parent / "configuration.json").is_file()
+    network = network_of(summary, utils.read_configuration(folder.parent) if there else {})
     named = {name: summary[name] for name in _field_names() if summary.get(name) is not None}
     numbers = {name: value for name, value in summary.items() if name not in {*_field_names(), *FLAT_KEYS}}
     return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
-
-
-def _is_genres(value):
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(genre, str) for genre in value)
 
 
 def network_of(summary, configuration):
@@ -270,7 +266,7 @@ def network_of(summary, configuration):
     if "num_layers" in configuration.get("spectrogram", {}):
         kind = "embeddings"
     elif summary.get("baseline"):
-        kind = BASELINES[summary["baseline"]]
+        kind = BASELINES.get(summary["baseline"])
     else:
         kind = "trained" if protocol in ("finetune", "scratch") else "encoder"
     drawn = kind == "random" or protocol == "scratch"
@@ -297,7 +293,7 @@ def _flat(network):
         "backbone": "stats" if network["kind"] == "statistics" else network["backbone"],
         "layer": network["layer"],
         "num_features": network["num_features"],
-        **network["head"],
+        **{name: value for name, value in network["head"].items() if name in HEAD},
     }
 
 
@@ -316,7 +312,8 @@ def _read_predictions(path, genres):
     except FileNotFoundError:
         raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
     except (KeyError, ValueError, pd.errors.ParserError) as error:
-        raise utils.UserError(f"{path} is not the predictions.csv of this result ({error})") from None
+        why = " ".join(str(error).split())
+        raise utils.UserError(f"{path} is not the predictions.csv of this result ({why})") from None
     if not table.index.is_unique:
         raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
     strangers = {*table["truth"], *table["prediction"]} - {*genres}

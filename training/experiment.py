@@ -12,6 +12,7 @@ import models
 import utils
 from data.crops import Normalisation
 from data.settings import settings_of
+from models.readout import POOLS
 
 RESULTS = ("checkpoint.pth", "pre.pth", "*/result.json")  # an experiment without any of them has nothing to lose
 
@@ -46,14 +47,15 @@ class Experiment:
     @classmethod
     def read(cls, folder):
         """The experiment in ``folder``. Raises :class:`utils.UserError`."""
-        file = Path(folder) / "configuration.json"
-        content = utils.read_json(file)
+        file, content = Path(folder) / "configuration.json", utils.read_configuration(folder)
         try:
             flags = utils.Flags(**{"method": None, "backbone": None, **content["flags"]})
             settings = settings_of(content["spectrogram"], where=f"{file}: spectrogram")
             normalisation = None
             if settings.kind != "embedding":
                 normalisation = Normalisation.of(content["normalisation"])
+                check_normalisation(normalisation, settings.num_rows)
+            check_flags(flags, file)
             more = {name: content[name] for name in ("versions", "tracks") if name in content}
             return cls(Path(folder), flags, settings, normalisation, content["genres"], **{"versions": {}, **more})
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -86,6 +88,30 @@ class Experiment:
         wanted = getattr(self.flags, "num_epochs", 0) if self.flags.method else 0
         log = self.folder / "train_log.csv"
         return len(log.read_text(errors="replace").splitlines()) - 1 if log.exists() else 0, wanted
+
+
+FLAGS = {  # what every script reads of them → what they can be
+    "method": lambda value: value is None or value in models.METHODS,
+    "backbone": lambda value: value is None or isinstance(value, str),
+    "dataset": lambda value: isinstance(value, str),
+    "pool": lambda value: value in POOLS,
+    "num_epochs": lambda value: isinstance(value, int),
+    "crop_seconds": lambda value: isinstance(value, (int, float)) and 0 < value <= 86_400,
+}
+
+
+def check_flags(flags, file):
+    """Raises :class:`utils.UserError` for flags of a configuration that nothing can be made of."""
+    for name, right in FLAGS.items():
+        if hasattr(flags, name) and not right(getattr(flags, name)):
+            raise utils.UserError(f"{file}: {name} is {getattr(flags, name)!r}")
+
+
+def check_normalisation(normalisation, num_rows):
+    """Raises ValueError for one that makes no numbers of arrays of so many rows."""
+    values = np.array([normalisation.mean, normalisation.std])
+    if values.shape not in ((2,), (2, num_rows)) or not np.isfinite(values).all() or values[1].min() <= 0:
+        raise ValueError(normalisation)
 
 
 def digest_of(folder):

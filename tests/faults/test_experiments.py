@@ -14,6 +14,7 @@ from conftest import TINY, call
 from fake_experiment import ENCODER, write_experiment, write_transfer
 
 import ablation
+import compare
 import compare_methods
 import predict
 import train_simsiam
@@ -347,3 +348,63 @@ def test_a_dataset_that_is_a_path_is_refused_before_anything_is_made(tmp_path, m
     with pytest.raises(utils.UserError, match=r"is a name, not a path$"):
         call(script, f"--data_dir {tmp_path} --device cpu {flags}".replace("NAME", name))
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------ files that are broken
+
+
+def mutated(content, chance):
+    """The bytes of a file with a bit flipped, an end cut off, something put in, or, in JSON, a value exchanged."""
+    place, kind = int(chance.integers(len(content))), int(chance.integers(5))
+    if kind == 0:
+        return content[:place] + bytes([content[place] ^ 1 << int(chance.integers(8))]) + content[place + 1 :]
+    if kind == 1:
+        return content[:place]
+    if kind == 2 or not content.startswith(b"{"):
+        return content[:place] + [b"9", b",", b"\n", b'"', b"\xff"][int(chance.integers(5))] + content[place:]
+    tree = json.loads(content)
+    branch, key = tree, None
+    while key is None or (isinstance(branch[key], (dict, list)) and branch[key] and chance.random() < 0.8):
+        branch = tree if key is None else branch[key]
+        key = list(branch)[chance.integers(len(branch))] if isinstance(branch, dict) else chance.integers(len(branch))
+    branch[key] = [None, "x", -1, 0, [], {}, True, 1e308, [1], {"a": 1}][chance.integers(10)]
+    return json.dumps(tree).encode()
+
+
+@pytest.fixture(scope="module")
+def whole(pretrained_once, tmp_path_factory):
+    """An experiment with a classifier, and command lines that read every file of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((plots, "write"), (plots, "write_all"), (report, "write_report")):
+            patch.setattr(module, name, lambda *args, **options: None)
+        home = pretrained_once.copied(tmp_path_factory.mktemp("whole"))
+        call(transfer, home.transfer("--protocol mlp --hidden 4 --num_epochs 2 --num_seeds 2"))
+    array = min((home.data_dir / "tiny_npy" / "Rock").glob("*.npy"))
+    name, where = home.experiment.name, f"--exp_dir {home.exp_dir}"
+    return home, (
+        (predict, f"{where} --exp_path {name} --device cpu {array}"),
+        (compare, f"{where} {name} --html --out {home.exp_dir}/compare.csv"),
+        (train_simsiam, f"{home.where} --resume {name}"),
+    )
+
+
+@pytest.mark.parametrize("name", [
+    "configuration.json", "pre.pth", "checkpoint.pth", "train_log.csv", "tiny_mlp/result.json",
+    "tiny_mlp/predictions.csv", "tiny_mlp/transfer.pth", "tiny_mlp/transfer_log.csv",
+])  # fmt: skip
+def test_a_broken_file_is_one_sentence(whole, name, monkeypatch):
+    home, commands = whole
+    monkeypatch.setattr(report, "write_report", real_write_report)
+    kept = {path: path.read_bytes() for path in home.experiment.rglob("*") if path.is_file()}
+    chance, file = np.random.default_rng(len(name)), home.experiment / name
+    for _ in range(12):
+        file.write_bytes(mutated(kept[file], chance))
+        for script, command in commands:
+            try:
+                call(script, command)
+            except utils.UserError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+            broken = file.read_bytes()
+            for path in kept:
+                path.write_bytes(kept[path] if path != file else broken)
+    file.write_bytes(kept[file])
