@@ -20,11 +20,11 @@ import augment
 import models
 import utils
 from data import crops
-from data.folder import check_settings, labels_of, open_folder
+from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from models.readout import POOLS
-from training.experiment import Experiment, digest_of, running, same_normalisation, tidy
+from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
 from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import EpochSoFar, schedule
 from training.supervised import batch_size_for
@@ -151,6 +151,8 @@ def main(args):
     resumed = open_resumed(args) if args.resume else None
     flags = resumed_flags(resumed, args) if resumed else resolve(args)
     folder = open_folder(flags.data_dir, flags.dataset)
+    if resumed:
+        check_same_tracks(resumed, folder)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
@@ -160,7 +162,8 @@ def main(args):
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
     normalise = crops.measure_normalisation(train, flags.normalise == "band")
     if resumed:
-        normalise = check_same_input(resumed, flags, folder, normalise)
+        check_same_arrays(resumed, folder, normalise)
+        normalise = resumed.normalisation
     views = TwoViews(Views(train, augmentation, normalise, num_frames), flags.batch_size, flags.pair)
 
     # -------- what to train
@@ -309,6 +312,8 @@ def resolve_input(flags, folder, device):
     backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
+    if flags.bf16 and not bf16:
+        print(f"note: {flags.backbone} cannot be trained in bfloat16 on this {device}: float32 it is")
     aug = augment.choose(flags.aug, settings)
     return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
 
@@ -338,7 +343,7 @@ def resumed_flags(experiment, args):
 
 
 def could_be(action, value):
-    """Whether a flag of the parser could have this value, which a configuration.json says it had."""
+    """Whether the flag ``action`` of a parser could have this value, which a configuration.json says it has."""
     if value is None:
         return True
     if action.nargs == 0:
@@ -348,19 +353,6 @@ def could_be(action, value):
     except (argparse.ArgumentTypeError, ValueError, TypeError):
         return False
     return right and value in (action.choices or [value])
-
-
-def check_same_input(experiment, flags, folder, normalise):
-    """The experiment's normalisation. Raises :class:`utils.UserError` where it cannot go on with this folder, whose
-    training tracks have the normalisation ``normalise``; says so where it goes on in another precision."""
-    check_settings(folder, experiment.settings)
-    if experiment.tracks and experiment.tracks != digest_of(folder):
-        raise utils.UserError(f"{folder.path} has other training tracks than the experiment has: start it anew")
-    if experiment.tracks and not same_normalisation(normalise, experiment.normalisation):
-        raise utils.UserError(f"the arrays in {folder.path} are not those of the experiment: start it anew")
-    if getattr(experiment.flags, "bf16", flags.bf16) not in (None, flags.bf16):
-        print(f"note: it began in bfloat16, which {flags.backbone} cannot be trained in here: it goes on in float32")
-    return experiment.normalisation
 
 
 # ------------------------------------------------------------------ the experiment folder
@@ -385,10 +377,10 @@ def load_checkpoint(folder, method, optimiser, flags, device):
         method.load_state_dict(state["method"])
         optimiser.load_state_dict(state["optimiser"])
         log, so_far = state["log"], state.get("so_far")
+        if log and not so_far:
+            write_epoch(folder, method, log, flags)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise utils.UserError(f"{file} does not fit its configuration.json") from None
-    if log and not so_far:
-        write_epoch(folder, method, log, flags)
     return log, so_far
 
 
@@ -400,7 +392,7 @@ def write_epoch(folder, method, log, flags):
     utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, rows)
     if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
-        plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1]["dim"], title=title)
+        plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1].get("dim"), title=title)
     if flags.tensorboard:
         write_tensorboard(folder / "tensorboard", log[-1])
 

@@ -11,6 +11,7 @@ import numpy as np
 import models
 import utils
 from data.crops import Normalisation
+from data.folder import check_settings
 from data.settings import settings_of
 from models.readout import POOLS
 
@@ -121,10 +122,22 @@ def digest_of(folder):
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def same_normalisation(one, other):
-    """Whether two are of the same arrays, which may be stored in another type: to a hundredth of a deviation."""
-    least = 0.01 * np.mean(other.std)
-    return all(np.allclose(getattr(one, name), getattr(other, name), atol=least) for name in ("mean", "std"))
+def check_same_tracks(experiment, folder):
+    """A run goes on with the settings and the training tracks it began with. Raises :class:`utils.UserError`."""
+    check_settings(folder, experiment.settings)
+    if experiment.tracks and experiment.tracks != digest_of(folder):
+        raise utils.UserError(f"{folder.path} has other training tracks than the experiment has: start it anew")
+
+
+def check_same_arrays(experiment, folder, normalisation):
+    """The same of the arrays, by their ``normalisation``, to a hundredth of a deviation: another dtype may hold them.
+
+    Older experiments, which have no digest, may have measured it in another way. Raises :class:`utils.UserError`.
+    """
+    least, kept = 0.01 * np.mean(normalisation.std), experiment.normalisation
+    same = [np.allclose(getattr(normalisation, n), getattr(kept, n), rtol=0, atol=least) for n in ("mean", "std")]
+    if experiment.tracks and not all(same):
+        raise utils.UserError(f"the arrays in {folder.path} are not those of the experiment: start it anew")
 
 
 @contextlib.contextmanager

@@ -225,7 +225,7 @@ def test_flags_that_do_not_count_are_named(resume):
 def test_another_precision_is_named(resume):
     change_json(resume.configuration, lambda content: content["flags"].update(bf16=True))
     (note,) = resume()
-    assert note == "note: it began in bfloat16, which conv8 cannot be trained in here: it goes on in float32"
+    assert note == "note: conv8 cannot be trained in bfloat16 on this cpu: float32 it is"
 
 
 def test_two_runs_do_not_go_on_with_the_same_experiment(resume):
