@@ -11,24 +11,30 @@
     python preprocessing.py --dataset spotify10 --source DIR --metadata dataset.csv --num_genres 10 \\
                             --features music2vec    ten genres of the Spotify Tracks Dataset, audio DIR/<track_id>.mp3
 
-Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped
-and run again: what is already made with the same settings is kept. Get FMA from https://github.com/mdeff/fma.
+Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped, by
+Ctrl-C or kill, and run again: what is already made of the same files with the same settings is kept. A file that
+cannot be used is named, with the reason. Get FMA from https://github.com/mdeff/fma.
 Embeddings are arrays (layers, dimensions), which transfer.py --dataset NAME classifies without an experiment.
 """
 
+import collections
 import concurrent.futures
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import utils
-from data import arena, check, collection, extractors, fma, logmel, music2vec, spotify, vectors
+from data import arena, check, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
 from data.collection import Extractor
-from data.folder import COLUMNS
+from data.folder import COLUMNS, inside
 from data.settings import Waveform, read_settings
 
 FAILED_COLUMNS = ["track_id", "path", "reason"]
@@ -89,6 +95,10 @@ def get_args_parser():
         help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made",
     )  # fmt: skip
     group.add_argument("--min_seconds", type=float, default=5.0, help="name and skip clips that are shorter")
+    group.add_argument(
+        "--max_minutes", type=float, default=logmel.MOST_SECONDS / 60,
+        help="name and skip files that are longer: an hour takes 4 GB in each worker, while it is converted",
+    )  # fmt: skip
     group.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that convert")
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
     return parser
@@ -98,18 +108,30 @@ def main(args):
     if args.check:
         return check_dataset(args.data_dir, dataset_name(args.size, args.dataset))
     name, found, extractor = open_source(args)
+    found = collection.leave_out_unwritable(found)
     folder = Path(args.data_dir) / f"{name}_npy"
     check_apart(folder, args.source, found)
+    with utils.locked(folder):
+        make_folder(folder, found, extractor, args)
+    print(folder)
+
+
+def make_folder(folder, found, extractor, args):
+    """Make or complete ``folder`` of a :class:`data.collection.Collection`. Raises :class:`utils.UserError`."""
     prepare_folder(folder, extractor.settings, args.overwrite)
+    utils.sweep(folder)
     if found.frames:
         done, failed = found.frames, {}
     else:
         if not extractor.stays_here:
             torch.set_num_threads(1)  # the worker processes share the cores
+        remade = made_from.update(folder, made_from.describe(found.tracks, args.source or args.data_dir))
+        if remade:
+            print(f"{remade} arrays were made from other files than those there are now: they are made again")
         done, failed = convert(found.tracks, folder, extractor, args.workers)
     write_index(folder, found, done, failed)
+    remove_replaced(folder)
     report(found, done, failed, folder)
-    print(folder)
 
 
 def check_dataset(data_dir, name):
@@ -188,7 +210,7 @@ def build_extractor(args):
     else:
         kinds = ", ".join(extractors.KINDS)
         raise utils.UserError(f"--features {args.features} is none of {kinds}, embeddings, exp:ID")
-    return extractors.build(settings, args.min_seconds)
+    return extractors.build(settings, min_seconds=args.min_seconds, max_seconds=60 * args.max_minutes)
 
 
 def check_name(dataset, source):
@@ -214,26 +236,42 @@ def check_apart(folder, source, found):
 def prepare_folder(folder, settings, overwrite):
     """Make ``folder``, or keep what it holds when that has the same settings.
 
-    Raises :class:`utils.UserError` when it has others, unless ``overwrite``.
+    Raises :class:`utils.UserError` when it has others, or none, unless ``overwrite``. Then the old folder is moved
+    away, so that the new one never holds an array of other settings, and removed when the new one is done.
     """
     file = folder / "spectrogram.json"
+    differing = []
     if file.exists():
         differing = read_settings(file).differences(settings, apart_from=["index_of"])
-        if differing and not overwrite:
-            raise utils.UserError(
-                f"{folder} holds arrays with other settings ({', '.join(differing)}): "
-                "choose the same, another --dataset name, or --overwrite to throw them away"
-            )
-        if differing:
-            shutil.rmtree(folder)
+    elif any(folder.glob("*/*.npy")):
+        differing = ["unknown ones: spectrogram.json is missing"]
+    if differing and not overwrite:
+        raise utils.UserError(
+            f"{folder} holds arrays with other settings ({', '.join(differing)}): "
+            "choose the same, another --dataset name, or --overwrite to throw them away"
+        )
+    if differing:
+        remove_replaced(folder)
+        os.replace(folder.resolve(), replaced(folder))
     utils.write_json(file, settings.to_json())
+
+
+def replaced(folder):
+    """Where a folder waits that is being made anew."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def remove_replaced(folder):
+    if replaced(folder).exists():
+        shutil.rmtree(replaced(folder))
 
 
 def convert(tracks, folder, extractor, workers):
     """Convert what is missing. Returns {track_id: frames} and {track_id: reason of failure}."""
     done, todo = {}, []
     for track in tracks:
-        frames = extractor.resumes and frames_made(folder / track.path, extractor)
+        frames = extractor.resumes and frames_made(folder, track, extractor)
         if frames:
             done[track.track_id] = frames
         else:
@@ -252,10 +290,10 @@ def convert(tracks, folder, extractor, workers):
     return done, failed
 
 
-def frames_made(path, extractor):
+def frames_made(folder, track, extractor):
     """The frames of a finished array, 0 when there is none."""
     try:
-        array = utils.load_array(path, mmap_mode="r")
+        array = utils.load_array(inside(folder, track.path) or "", mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return 0
     return extractor.settings.frames_of(array.shape) if array.dtype == extractor.settings.dtype else 0
@@ -263,29 +301,67 @@ def frames_made(path, extractor):
 
 def run_workers(tracks, folder, extractor, workers):
     """Yield (track, frames, reason) for every track as it is finished, in any order."""
-    jobs = [(track, folder, extractor) for track in tracks]
+    jobs = collections.deque((track, folder, extractor) for track in tracks)
     if workers <= 1 or len(jobs) < 8:  # starting processes would take longer than the work
         yield from map(convert_one, jobs)
         return
+    while jobs:
+        suspects = yield from run_pool(jobs, extractor, workers)
+        if suspects:
+            print(f"a worker process died (out of memory?): {len(suspects)} tracks are tried again, one by one")
+        for job in suspects:
+            yield convert_alone(job)
+
+
+def run_pool(jobs, extractor, workers):
+    """Take jobs from a queue, and yield their results, until it is empty or a worker dies.
+
+    Returns the jobs that were in work then: one of them killed it.
+    """
+    running = {}
     with pool_for(extractor, workers) as pool:
-        futures = {pool.submit(convert_one, job): job[0] for job in jobs}
         try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise utils.UserError(
-                "a worker process died (out of memory?); what is made is kept: run again, with fewer --workers"
-            ) from None
+            while jobs or running:
+                while jobs and len(running) < 2 * workers:  # one in work and one in waiting for each
+                    future = pool.submit(convert_one, jobs[0])
+                    running[future] = jobs.popleft()
+                for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
+                    result = future.result()
+                    del running[future]
+                    yield result
+        except BrokenProcessPool:
+            pass
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
+    return list(running.values())
+
+
+def convert_alone(job):
+    """As :func:`convert_one`, in a process of its own, which may die of it."""
+    with pool_for(job[2], 1) as pool:
+        try:
+            return pool.submit(convert_one, job).result()
+        except BrokenProcessPool:
+            return job[0], 0, "the process that converted it died, twice (out of memory?)"
 
 
 def pool_for(extractor, workers):
     """Processes; threads where the extractor holds a network or a table, of which one is enough."""
     if extractor.stays_here:
         return concurrent.futures.ThreadPoolExecutor(workers)
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,))
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
+
+
+def start_worker():
+    """In a worker process: use one thread, leave Ctrl-C to the parent, and end when the parent is gone."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def convert_one(job):
@@ -293,10 +369,14 @@ def convert_one(job):
     track, folder, extractor = job
     try:
         array = extractor(track.source)
-    except logmel.AudioError as error:
-        return track, 0, str(error)
-    except UnicodeEncodeError:
-        return track, 0, "its name is not UTF-8: rename it"
+    except utils.UserError:  # not of this file, but of all
+        raise
+    except Exception as error:
+        return track, 0, logmel.reason_of(error)
+    if not np.isfinite(array).all():
+        return track, 0, "what was made of it is not finite"
+    if not inside(folder, Path(track.path).parent / "x"):
+        return track, 0, f"{folder / Path(track.path).parent} is a link that leads out of the folder"
     utils.save_array(folder / track.path, array)
     return track, extractor.settings.frames_of(array.shape), None
 
@@ -324,7 +404,7 @@ def report(found, done, failed, folder):
     if lost:
         print(f"{len(lost)} are left out, named in {folder / 'failed.csv'}:")
         for track_id, reason in lost[:10]:
-            print(f"  {track_id}: {reason}")
+            print(utils.printable(f"  {track_id}: {reason}"))
         if len(lost) > 10:
             print(f"  … and {len(lost) - 10} more")
 

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -29,11 +30,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-
-try:
-    import fcntl
-except ImportError:  # not on this system: nothing is locked there
-    fcntl = None
 
 _ONE_AT_A_TIME = threading.Lock()
 UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
@@ -237,7 +233,7 @@ def locked(path):
     when the process ends, however it ends: one that is left is stale, and is taken over.
     Raises :class:`UserError` where another process has it.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     file = path.with_name(f".{path.name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(file)
@@ -246,8 +242,8 @@ def locked(path):
         os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        if fcntl:  # while it is still locked
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.unlink()  # while it is still locked
         os.close(lock)
 
 
@@ -256,13 +252,14 @@ def _lock(file):
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(lock, 1000).decode(errors="replace") or "another process"
             os.close(lock)
             raise UserError(f"{owner} works on the same ({file}): wait until it has ended") from None
-        except OSError:  # a file system without locks
+        except (ImportError, OSError):  # a system without locks, or a file system
             return lock
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(file), os.fstat(lock)):
@@ -314,19 +311,18 @@ def write_json(path, content):
 def read_json(path):
     """Raises :class:`UserError` when the file is missing or is not JSON."""
     try:
-        with open_regular(path) as file:
-            return json.loads(file.read().decode("utf-8"))
+        check_file(path)
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (ValueError, RecursionError) as error:  # brackets in brackets in brackets …
         raise UserError(f"{path} is not readable JSON ({error})") from None
 
 
-def open_regular(path):
-    """``path``, open for reading bytes. Raises OSError for what is no file: to read a pipe may take forever."""
-    if Path(path).exists() and not Path(path).is_file():
+def check_file(path):
+    """Raises OSError for what is no file: to read a pipe may take forever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{path} is not a file")
-    return open(path, "rb")
 
 
 def write_csv(path, columns, rows):
@@ -349,10 +345,12 @@ def load_array(path, mmap_mode=None):
     threads, and now and then it raises "SystemError: AST constructor recursion depth mismatch".
     """
     try:
-        with _ONE_AT_A_TIME, open_regular(path) as file:  # np.load would open archives and pickles, too
+        check_file(path)
+        with _ONE_AT_A_TIME:
             if mmap_mode:
                 return np.lib.format.open_memmap(path, mode=mmap_mode)
-            return np.lib.format.read_array(file, allow_pickle=False)
+            with open(path, "rb") as file:  # np.load would open archives and pickles, too
+                return np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise
     except Exception as error:  # a header is Python's own syntax: SyntaxError, TokenError, TypeError, MemoryError …

@@ -150,8 +150,6 @@ def look_at(folder, row):
         decibels = read_decibels(folder, row)
     except utils.UserError as error:
         return "broken", f"{row.track_id}: {error}", None
-    if not np.isfinite(decibels).all():
-        return "broken", f"{row.track_id}: holds values that are not finite", None
     if np.ptp(decibels) < CONSTANT_DB:
         return "constant", f"{row.track_id} ({row.split})", None
     silent = float((decibels.max(axis=0) <= folder.settings.db_min + CONSTANT_DB).mean())

@@ -5,6 +5,7 @@ Every source (:mod:`data.fma`, :mod:`data.spotify`, :mod:`data.arena`, :mod:`dat
 """
 
 import collections
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 import utils
-from data.logmel import SUFFIXES
+from data.logmel import MOST_SECONDS, SUFFIXES, read_audio
 
 SPLITS = ("training", "validation", "test")
+LONGEST_NAME = 240  # bytes; file systems take 255, with the ending
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,20 @@ class Extractor:
 
     stays_here: True where it holds a network or a table: run by threads, not by worker processes.
     resumes: whether arrays that are there, made with the same settings, are kept.
+    min_seconds, max_seconds: audio that is shorter or longer cannot be used.
     """
 
     stays_here, resumes = False, True
 
-    def __init__(self, settings, min_seconds=0.0):
-        self.settings, self.min_seconds = settings, min_seconds
+    def __init__(self, settings, min_seconds=0.0, max_seconds=MOST_SECONDS):
+        self.settings, self.min_seconds, self.max_seconds = settings, min_seconds, max_seconds
 
     def __call__(self, source):
         raise NotImplementedError
+
+    def read(self, path, sample_rate):
+        """The waveform of an audio file: see :func:`data.logmel.read_audio`."""
+        return read_audio(path, sample_rate, self.min_seconds, self.max_seconds)
 
 
 def find(source, splits_csv=None, suffixes=SUFFIXES):
@@ -97,7 +104,23 @@ def array_path(genre, track_id):
 
 def file_name(name):
     """A name as a file can have it: none leads to another folder or is hidden, and no two become the same."""
-    return re.sub(r"^$|^\.|[%/\\\0]", lambda found: "%" + found[0].encode().hex().upper(), name)
+    written = re.sub(r"^$|^\.|[%/\\\0]", lambda found: "%" + found[0].encode().hex().upper(), name)
+    encoded = written.encode(errors="surrogateescape")
+    if len(encoded) <= LONGEST_NAME:
+        return written
+    return f"{encoded[:150].decode(errors='ignore')}%{hashlib.sha256(encoded).hexdigest()[:32]}"
+
+
+def leave_out_unwritable(found):
+    """The collection without the tracks whose names no table can hold, which it leaves out by name."""
+    fine, left_out = [], list(found.left_out)
+    for track in found.tracks:
+        if re.search(utils.UNWRITABLE, track.track_id + track.genre_top):
+            reason = "its name holds a line break, a control character or bytes that are no UTF-8: rename it"
+            left_out.append((track.track_id, track.source, reason))
+        else:
+            fine.append(track)
+    return Collection(fine, left_out, found.frames)
 
 
 def _hidden(file, source):

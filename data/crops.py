@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.folder import read_array
+from data.folder import check_finite, read_array
 from data.settings import DTYPES
 
 
@@ -128,7 +128,9 @@ class OnDisk(_Crops):
 
     def _read_one(self, row, start, num_frames):
         array = read_array(self.folder, row, mmap_mode="r")
-        return array.take(range(start, start + num_frames), axis=1, mode="wrap")
+        crop = array.take(range(start, start + num_frames), axis=1, mode="wrap")
+        check_finite(crop, array.filename)
+        return crop
 
     def batches(self, requests, num_frames):
         """As :meth:`_Crops.batches`, read ahead."""
@@ -208,6 +210,7 @@ class Vectors:
     def __init__(self, folder, rows, device):
         self.rows = rows
         shape = folder.settings.num_layers, folder.settings.num_features
+        read_array(folder, rows.iloc[0])  # has it not this shape, nobody knows how much memory the shape asks for
         array = np.empty((len(rows), *shape), dtype=np.float32)
         for number, row in enumerate(rows.itertuples()):
             array[number] = read_array(folder, row)

@@ -17,7 +17,7 @@ class LogMel(Extractor):
     """Log-mel spectrogram in dB relative to the clip's maximum: (F, T) float16 or uint8."""
 
     def __call__(self, path):
-        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        waveform = self.read(path, self.settings.sample_rate)
         return logmel.encode(logmel.log_mel(waveform, self.settings), self.settings)
 
 
@@ -25,15 +25,15 @@ class Waveform(Extractor):
     """The mono waveform itself: (1, S) int16 of a full scale of 32768, a spectrogram of one row and hop 1."""
 
     def __call__(self, path):
-        waveform = logmel.read_audio(path, self.settings.sample_rate, self.min_seconds)
+        waveform = self.read(path, self.settings.sample_rate)
         return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)[None]
 
 
 KINDS = {"logmel": LogMel, "waveform": Waveform, "music2vec": music2vec.Music2Vec}
 
 
-def build(settings, min_seconds=0.0):
-    """The extractor that made a folder with these settings; clips under ``min_seconds`` are an AudioError.
+def build(settings, **limits):
+    """The extractor that made a folder with these settings; ``limits`` are those of :class:`Extractor`.
 
     Raises :class:`utils.UserError` when no audio file can be turned into such arrays here.
     """
@@ -41,4 +41,4 @@ def build(settings, min_seconds=0.0):
         raise utils.UserError(
             f"'{settings.features}' features cannot be made from audio files, only {', '.join(KINDS)}"
         )
-    return KINDS[settings.features](settings, min_seconds)
+    return KINDS[settings.features](settings, **limits)

@@ -15,6 +15,7 @@ import utils
 from data.settings import read_settings
 
 COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+MOST_FRAMES = 2**31 - 1  # of one track: a waveform of 27 hours
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Folder:
     def file_of(self, row):
         """Where the array of a row of ``tracks`` lies: inside the folder, or inside the place it is an index of.
 
-        Raises :class:`utils.UserError` for a path that leads elsewhere.
+        Raises :class:`utils.UserError` for a path that leads elsewhere, by itself or by a link.
         """
-        base = os.path.normpath(str(self.index_of or self.path))
-        file = os.path.normpath(os.path.join(base, row.path))
-        if not file.startswith(os.path.join(base, "")):  # "/" ends in a slash already
+        base = self.index_of or self.path
+        file = inside(base, row.path)
+        if not file:
             raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {base}")
         return file
 
@@ -56,6 +57,13 @@ class Folder:
         if "index_of" in self.settings.more:
             return self.settings.more["index_of"]
         return "/" if self.settings.features == "arena" else None  # folders made before index_of was written
+
+
+def inside(base, path):
+    """Where ``path`` leads from the folder ``base``, links followed; None where that is not inside of it."""
+    base = os.path.realpath(base)
+    file = os.path.realpath(os.path.join(base, path))
+    return file if file.startswith(os.path.join(base, "")) else None  # "/" ends in a slash already
 
 
 def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
@@ -81,11 +89,17 @@ def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
 
 def read_tracks(path):
     """tracks.csv as a table of ``COLUMNS``. Raises :class:`utils.UserError`."""
+    text = COLUMNS[:-1]
     try:
-        text = dict.fromkeys(("track_id", "path", "genre_top", "split"), str)
-        return pd.read_csv(path, dtype={**text, "frames": int}, keep_default_na=False)[COLUMNS]
-    except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError):
+        utils.check_file(path)
+        table = pd.read_csv(path, dtype={**dict.fromkeys(text, str), "frames": int}, keep_default_na=False)[COLUMNS]
+    except (ValueError, KeyError, OverflowError, pd.errors.ParserError):
         raise utils.UserError(f"{path} needs the columns {','.join(COLUMNS)}") from None
+    if not table["frames"].between(1, MOST_FRAMES).all():
+        raise utils.UserError(f"{path} has frames that are no number of frames: run preprocessing.py again")
+    if any(table[name].str.contains(utils.UNWRITABLE).any() for name in text):
+        raise utils.UserError(f"{path} has names with control characters in them: run preprocessing.py again")
+    return table
 
 
 def check_settings(folder, trained):
@@ -113,7 +127,10 @@ def labels_of(rows, genres):
 
 
 def read_array(folder, row, mmap_mode=None):
-    """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says."""
+    """One track's stored array. Raises :class:`utils.UserError` when it is not what tracks.csv says.
+
+    What is memory-mapped is checked by :func:`check_finite` when it is read.
+    """
     path = folder.file_of(row)
     try:
         array = utils.load_array(path, mmap_mode)
@@ -126,4 +143,13 @@ def read_array(folder, row, mmap_mode=None):
             f"{path} has shape {array.shape} of {array.dtype}, tracks.csv and spectrogram.json say "
             f"({rows}, {row.frames}) of {folder.settings.dtype}: run preprocessing.py with --overwrite"
         )
+    if not mmap_mode:
+        check_finite(array, path)
     return array
+
+
+def check_finite(array, path):
+    """Raises :class:`utils.UserError` where an array, or a part of it, holds NaN or infinity: a loss would, too."""
+    half = array.dtype == np.float16  # told by the exponent, in a twentieth of the time that isfinite takes
+    if not ((array.view(np.uint16) & 0x7FFF).max() < 0x7C00 if half else np.isfinite(array).all()):
+        raise utils.UserError(f"{path} holds values that are not finite: remove it, and run preprocessing.py again")

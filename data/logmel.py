@@ -4,7 +4,10 @@ Axes: S sample, F mel band (row 0 = lowest), T frame.
 """
 
 import functools
+import re
 import shutil
+import struct
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -21,6 +24,11 @@ from data.settings import Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
+MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
+BLOCK = 2**20  # samples of each channel that are read at a time
+UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it
+ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma: the file's size follows 24 bytes on
+FFMPEG_SECONDS = 600  # ffmpeg may take for one file
 
 
 class AudioError(Exception):
@@ -32,50 +40,142 @@ def default_settings():
     return Spectrogram(reference="clip maximum")
 
 
-def read_audio(path, sample_rate, min_seconds=0.0):
+def reason_of(error):
+    """Why a track failed, in one line: an error of any kind is that of one file, not of the run."""
+    if isinstance(error, AudioError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return "its name is not UTF-8: rename it"
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+
+
+def read_audio(path, sample_rate, min_seconds=0.0, max_seconds=MOST_SECONDS):
     """Read one file as a mono waveform.
 
-    soundfile reads it; what soundfile does not know (m4a, aac …) goes to ffmpeg.
+    soundfile reads it; what soundfile does not know (m4a, aac …) or would read in part goes to ffmpeg. That a file is
+    cut short is known where it says how long it is, or where its end is marked: not of raw aac, of mp3 without a Xing
+    header, nor of wav, au and flac that were written into a pipe.
 
     Returns
     -------
     waveform : float32 (S,), mean of the channels, at ``sample_rate`` Hz
 
-    Raises :class:`AudioError` for what is empty, not audio, truncated, silent or under ``min_seconds``.
+    Raises :class:`AudioError` for what is empty, not audio, truncated, silent, under ``min_seconds`` or over
+    ``max_seconds``, and for whatever else is wrong with it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError("no such file")
-    if path.stat().st_size == 0:
-        raise AudioError("empty file (0 bytes)")
     try:
-        waveform = _read_with_soundfile(path, sample_rate)
-    except soundfile.LibsndfileError:
-        waveform = _read_with_ffmpeg(path, sample_rate)
+        waveform = _read(Path(path), sample_rate, max_seconds)
+    except Exception as error:
+        raise AudioError(reason_of(error)) from None
     _check_waveform(waveform, sample_rate, min_seconds)
     return waveform
 
 
-def _read_with_soundfile(path, sample_rate):
+def _read(path, sample_rate, max_seconds):
+    if not path.exists():
+        raise AudioError("no such file")
+    if not path.is_file():
+        raise AudioError("not a file")
+    if path.stat().st_size == 0:
+        raise AudioError("empty file (0 bytes)")
+    _check_whole(path)
+    if _has_no_length(path):
+        return _read_with_ffmpeg(path, sample_rate, max_seconds)
+    try:
+        return _read_with_soundfile(path, sample_rate, max_seconds)
+    except soundfile.LibsndfileError:
+        return _read_with_ffmpeg(path, sample_rate, max_seconds)
+
+
+def _read_with_soundfile(path, sample_rate, max_seconds):
     with soundfile.SoundFile(path) as file:
-        declared, native_rate = file.frames, file.samplerate
-        waveform = file.read(dtype="float32", always_2d=True).mean(axis=1)
-    if len(waveform) < 0.95 * declared:
-        raise AudioError(
-            f"truncated: {len(waveform) / native_rate:.1f} s of the {declared / native_rate:.1f} s it declares"
-        )
-    if native_rate != sample_rate and len(waveform):
-        waveform = soxr.resample(waveform, native_rate, sample_rate)
+        rate, blocks, length = file.samplerate, [], 0
+        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            blocks.append(block.mean(axis=1))
+            length += len(block)
+            _check_length(length / rate, max_seconds)
+        if file.frames < 2**62:  # more is libsndfile's word for "not known"
+            _check_declared(length / rate, file.frames / rate)
+    waveform = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+    if rate != sample_rate and length:
+        waveform = soxr.resample(waveform, rate, sample_rate)
     return waveform
 
 
-def _read_with_ffmpeg(path, sample_rate):
-    stream = ffmpeg.input(str(path.resolve())).output("pipe:", format="f32le", ac=1, ar=sample_rate, vn=None)
-    try:
-        raw, _ = stream.run(cmd=ffmpeg_binary(), capture_stdout=True, capture_stderr=True)
-    except ffmpeg.Error:
-        raise AudioError("not audio that soundfile or ffmpeg can read") from None
-    return np.frombuffer(raw, dtype="<f4")
+def _read_with_ffmpeg(path, sample_rate, max_seconds):
+    stream = ffmpeg.input(str(path.resolve()), protocol_whitelist="file").output(
+        "pipe:", format="f32le", ac=1, ar=sample_rate, vn=None, t=max_seconds + 1
+    )
+    with stream.run_async(cmd=ffmpeg_binary(), pipe_stdout=True, pipe_stderr=True) as process:
+        try:
+            raw, said = process.communicate(timeout=FFMPEG_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AudioError(f"ffmpeg was not done with it in {FFMPEG_SECONDS} s") from None
+        finally:
+            process.kill()
+    if process.returncode:
+        raise AudioError("not audio that soundfile or ffmpeg can read")
+    waveform = np.frombuffer(raw, dtype="<f4")
+    _check_length(len(waveform) / sample_rate, max_seconds)
+    declared = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", said)
+    if declared and b"Estimating duration" not in said:
+        hours, minutes, seconds = map(float, declared.groups())
+        _check_declared(len(waveform) / sample_rate, 3600 * hours + 60 * minutes + seconds)
+    return waveform
+
+
+def _has_no_length(path):
+    """Whether an mp3 lacks the number of its frames, Xing's or Fraunhofer's, in the first frame behind its ID3 tag.
+
+    libsndfile then guesses from the bit rate of that frame, and reads no further.
+    """
+    with open(path, "rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            file.seek(10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(head[6:10]))))
+            head = file.read(10)
+        is_mp3 = len(head) == 10 and head[0] == 255 and head[1] & 0xE6 == 0xE2  # layer III
+        return is_mp3 and not re.search(rb"Xing|Info|VBRI", head + file.read(2000))
+
+
+def _check_whole(path):
+    """Raises :class:`AudioError` for a file that has fewer bytes than its header says, or an Ogg without its end."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, size - 2**16))
+        tail = file.read()
+    declared = _declared_bytes(head.ljust(64, b"\0"))
+    if size < 0.95 * declared < UNKNOWN:
+        raise AudioError(f"truncated: {size:,} bytes of the {declared:,} it declares")
+    if head[:4] == b"OggS":
+        page = tail[tail.rfind(b"OggS") :].ljust(27, b"\0")
+        length = 27 + page[26] + sum(page[27 : 27 + page[26]])
+        if not page[5] & 4 or len(page) < length:  # the flag of the last page
+            raise AudioError("truncated: it has no last page")
+
+
+def _declared_bytes(head):
+    """The size of a wav, aiff, au or wma file that its first 4096 bytes declare, 0 where they do not."""
+    kind = head[:4]
+    if kind in (b"RIFF", b"FORM"):
+        return 8 + struct.unpack_from("<I" if kind == b"RIFF" else ">I", head, 4)[0]
+    if kind == b"RF64":
+        return 8 + struct.unpack_from("<Q", head, 20)[0]
+    if kind == b".snd":
+        return sum(struct.unpack_from(">II", head, 4))  # of the header, of the samples
+    place = head.find(ASF_PROPERTIES)
+    return struct.unpack_from("<Q", head.ljust(4200, b"\0"), place + 40)[0] if place >= 0 else 0
+
+
+def _check_declared(seconds, declared):
+    if seconds < 0.95 * declared - 0.1:  # encoders pad, and count their padding or do not
+        raise AudioError(f"truncated: {seconds:.1f} s of the {declared:.1f} s it declares")
+
+
+def _check_length(seconds, max_seconds):
+    if seconds > max_seconds:
+        raise AudioError(f"too long: over {max_seconds / 60:g} minutes, see --max_minutes")
 
 
 @functools.cache
@@ -140,7 +240,12 @@ def log_mel(waveform, settings):
 
 
 def encode(decibels, settings):
-    """dB → the array that is stored: float16 dB, or uint8 levels between db_min and db_max."""
+    """dB → the array that is stored: float16 dB, or uint8 levels between db_min and db_max.
+
+    Raises :class:`AudioError` for what is not finite: one sample of 1e30 is enough.
+    """
+    if not decibels.isfinite().all():
+        raise AudioError("its spectrogram is not finite: it holds samples far beyond full scale")
     if settings.dtype == "float16":
         return decibels.numpy().astype(np.float16)
     low, high = settings.db_min, settings.db_max

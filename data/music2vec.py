@@ -14,7 +14,7 @@ import torch
 
 import utils
 from data.collection import Extractor
-from data.logmel import AudioError, read_audio
+from data.logmel import AudioError
 from data.settings import Embedding
 
 WINDOWS_AT_ONCE = 8  # of 30 s: about 4 GB while they run
@@ -29,12 +29,12 @@ class Music2Vec(Extractor):
 
     stays_here = True
 
-    def __init__(self, settings, min_seconds=0.0):
-        super().__init__(settings, min_seconds)
+    def __init__(self, settings, **limits):
+        super().__init__(settings, **limits)
         self.lock = threading.Lock()  # threads read audio ahead of the one that holds the network
 
     def __call__(self, path):
-        waveform = read_audio(path, self.settings.more["sample_rate"], self.min_seconds)
+        waveform = self.read(path, self.settings.more["sample_rate"])
         with self.lock:
             return self.embed(waveform).cpu().numpy()
 

@@ -166,10 +166,14 @@ def settings_of(content, where="the settings"):
         allowed = (int, float) if known[name] is float else known[name]
         if not isinstance(content[name], allowed) or isinstance(content[name], bool):
             raise utils.UserError(f"{where}: {name} is {content[name]!r}, not of type {known[name].__name__}")
-        if known[name] is int and content[name] < 1:  # a rate, a length, a number of rows
-            raise utils.UserError(f"{where}: {name} is {content[name]}, which is less than 1")
+        if known[name] is int and not 1 <= content[name] < 2**31:  # a rate, a length, a number of rows
+            raise utils.UserError(f"{where}: {name} is {content[name]}, not from 1 to {2**31 - 1}")
+        if known[name] is float and not math.isfinite(content[name]):
+            raise utils.UserError(f"{where}: {name} is not a finite number")
     if content.get("dtype", "float32") not in DTYPES:
         raise utils.UserError(f"{where}: dtype {content['dtype']} is none of {', '.join(DTYPES)}")
+    if not isinstance(content.get("index_of", ""), str):
+        raise utils.UserError(f"{where}: index_of is {content['index_of']!r}, not a folder")
     more = {name: value for name, value in content.items() if name not in known}
     return kind(**{name: content[name] for name in known.keys() & content.keys()}, more=more)
 

@@ -35,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def extractor_for(model, window_seconds=2.0, min_seconds=0.0):
-    return extractors.build(music2vec.settings_of(str(model), window_seconds), min_seconds)
+    return extractors.build(music2vec.settings_of(str(model), window_seconds), min_seconds=min_seconds)
 
 
 def noise(seconds, seed=0):

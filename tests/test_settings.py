@@ -89,9 +89,9 @@ def test_where_and_how_values_are_stored_is_no_difference_to_a_network():
         (SPECTROGRAM | {"dtype": "object"}, "dtype object is none of uint8, int16, float16, float32"),
         (SPECTROGRAM | {"dtype": ["uint8"]}, "not of type str"),
         (SPECTROGRAM | {"features": 1}, "not of type str"),
-        (SPECTROGRAM | {"hop_length": 0}, "hop_length is 0, which is less than 1"),
-        (WAVEFORM | {"sample_rate": -1}, "sample_rate is -1, which is less than 1"),
-        (EMBEDDING | {"num_layers": 0}, "num_layers is 0, which is less than 1"),
+        (SPECTROGRAM | {"hop_length": 0}, "hop_length is 0, not from 1 to 2147483647"),
+        (WAVEFORM | {"sample_rate": -1}, "sample_rate is -1, not from 1 to 2147483647"),
+        (EMBEDDING | {"num_layers": 0}, "num_layers is 0, not from 1 to 2147483647"),
         (EMBEDDING | {"num_features": [12]}, "not of type int"),
     ],
 )
