@@ -233,8 +233,7 @@ def locked(path):
     when the process ends, however it ends: one that is left is stale, and is taken over.
     Raises :class:`UserError` where another process has it.
     """
-    path = Path(path).resolve()
-    file = path.with_name(f".{path.name}.lock")
+    file = _lock_of(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(file)
     try:
@@ -245,6 +244,11 @@ def locked(path):
         with contextlib.suppress(OSError):
             file.unlink()  # while it is still locked
         os.close(lock)
+
+
+def _lock_of(path):
+    path = Path(path).resolve()
+    return path.with_name(f".{path.name}.lock")
 
 
 def _lock(file):
@@ -269,12 +273,12 @@ def _lock(file):
 
 def is_locked(path):
     """Whether another process works on ``path``, as far as its lock says."""
-    return path.with_name(f".{path.name}.lock").exists() and not was_killed(path)
+    return _lock_of(path).exists() and not was_killed(path)
 
 
 def was_killed(path):
     """Whether the process that had ``path`` :func:`locked` is certainly gone: its lock alone is left."""
-    file = path.with_name(f".{path.name}.lock")
+    file = _lock_of(path)
     owner = re.fullmatch(r"process (\d+) on (.*)", file.read_text(errors="replace")) if file.is_file() else None
     if not owner or owner[2] != socket.gethostname() or _is_running(int(owner[1])):
         return False
