@@ -33,7 +33,7 @@ class MeanLoss:
         """Shows the loss in the progress bar, now and then, and stops where it is not finite."""
         self.total += loss.detach()
         if self.steps % self.every == 0:
-            bar.set_postfix(loss=f"{self._finite(loss.item()):.4f}")
+            bar.set_postfix(loss=f"{self._finite(loss.item()):.4f}", refresh=False)
         self.steps += 1
 
     def value(self):
