@@ -13,8 +13,6 @@ import os
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import pandas as pd
-
 import augment
 import utils
 from evaluation import plots, statistics, tables
@@ -54,6 +52,7 @@ def main(args):
     unknown = set(names) - set(conditions)
     if unknown:
         raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
+    utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "ablation.csv")
@@ -91,7 +90,7 @@ def all_conditions():
 def read_rows(path):
     if not path.exists():
         return {}
-    rows = pd.read_csv(path).itertuples(index=False)
+    rows = tables.read(path, COLUMNS).itertuples(index=False)
     return {(row.aug, row.seed): (row.knn_accuracy, row.linear_accuracy, row.experiment) for row in rows}
 
 

@@ -105,8 +105,8 @@ def row_of(result, baseline):
     row |= {"result": result.name, "network": result.network_name, "method": result.network["method"]}
     for name in ("accuracy", "macro_f1"):
         row[f"{name}_low"], row[f"{name}_high"] = summary.get(f"{name}_ci95") or (None, None)
-    if result.seeds:
-        over_seeds = result.seeds["accuracy"]
+    over_seeds = (result.seeds or {}).get("accuracy")
+    if over_seeds:
         row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
     if result is baseline or (result.folder and result.folder == baseline.folder):

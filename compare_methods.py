@@ -63,6 +63,8 @@ def main(args):
     unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
     if unknown:
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
+    for dataset in datasets:
+        utils.check_name("--datasets", dataset)
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
     with utils.atomic_path(out / "methods.md") as temporary:
@@ -89,7 +91,8 @@ def run(name, dataset, exp_dir, args):
             flags = ["--exp_path", pretrain(name, common, exp_dir, args), "--protocol", "linear"]
         finished = [Path(utils.call("transfer.py", *common, *flags, *shlex.split(args.transfer_flags), show=True))]
     result, log = utils.read_json(finished[0]), finished[0].parents[1] / "train_log.csv"
-    log = pd.read_csv(log) if log.exists() else pd.DataFrame({"knn_accuracy": [], "seconds": []})
+    columns = ["knn_accuracy", "seconds"]
+    log = tables.read(log, columns) if log.exists() else pd.DataFrame(columns=columns, dtype=float)
     knn = log["knn_accuracy"].dropna().tolist()
     return {
         **result,
@@ -102,7 +105,7 @@ def run(name, dataset, exp_dir, args):
 def pretrain(name, common, exp_dir, args):
     """The experiment of a method, which is begun, gone on with, or there already."""
     for log in sorted(exp_dir.glob("*/train_log.csv")):
-        if len(pd.read_csv(log)) == args.num_epochs:
+        if len(tables.read(log)) == args.num_epochs:
             return log.parent
         folders = ["--data_dir", args.data_dir, "--exp_dir", exp_dir, "--device", args.device]
         return utils.call("train_simsiam.py", "--resume", log.parent.name, *folders, show=True)

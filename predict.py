@@ -60,6 +60,8 @@ def main(args):
     whole = result.num_crops == 1 and args.num_crops is None
     listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
     network = load_classifier(result, experiment, device)
+    if experiment.settings.kind != "embedding" and not (result.crop_seconds and result.num_crops):
+        raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
     num_crops = result.num_crops if args.num_crops is None else args.num_crops
 
     answers, unreadable = [], 0
@@ -70,7 +72,7 @@ def main(args):
         try:
             pieces, known = listen(Path(file))
             crops = crops_of(pieces, known, experiment, result, num_crops)
-            probabilities = predict(network, crops.to(device))
+            probabilities = predict(network, crops.to(device), result.name)
             answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
         except (logmel.AudioError, UnicodeEncodeError) as error:
             unreadable += 1
@@ -158,9 +160,15 @@ def crops_of(pieces, known, experiment, result, num_crops):
 
 
 @torch.no_grad()
-def predict(network, crops):
-    """Probabilities (list of C floats) of one file: logits averaged over its crops."""
-    return network(crops).float().mean(0).softmax(0).tolist()
+def predict(network, crops, name):
+    """Probabilities (list of C floats) of one file: logits averaged over its crops.
+
+    Raises :class:`utils.UserError` where the classifier ``name`` gives none.
+    """
+    logits = network(crops).float().mean(0)
+    if not logits.isfinite().all():  # of an array that is
+        raise utils.UserError(f"{name} answers with what is no number: run transfer.py again")
+    return logits.softmax(0).tolist()
 
 
 def seen_before(answers):

@@ -4,16 +4,15 @@
     python train_simsiam.py --dataset gtzan --backbone resnet18          another collection, a smaller network
     python train_simsiam.py --num_epochs 100 --batch_size 64 --size small --backbone resnet101 \\
                             --aug image --lam 0.7 --aug_p 0.6            the paper's
-    python train_simsiam.py --resume 154874                              go on exactly where a run stopped
+    python train_simsiam.py --resume 154874                              go on exactly from its last checkpoint
 
 Writes exp/<id>/: configuration.json, pre.pth (the weights), checkpoint.pth, train_log.csv, train_loss.png.
 Labels of training and validation tracks serve only the kNN accuracy that the log shows; nothing learns from them.
 """
 
 import argparse
-import collections
+import functools
 import math
-import time
 
 import torch
 
@@ -21,13 +20,13 @@ import augment
 import models
 import utils
 from data import crops
-from data.folder import check_settings, labels_of, open_folder
+from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from models.readout import POOLS
-from training.experiment import Experiment
+from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
 from training.frozen import Cut, FeatureMonitor, evenly
-from training.loop import MeanLoss, schedule
+from training.loop import EpochSoFar, schedule
 from training.supervised import batch_size_for
 from training.views import TrackViews, Views, check_batch
 
@@ -146,6 +145,10 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--knn_every", type=utils.whole, default=5, help="epochs between kNN measurements, 0 for none")
+    group.add_argument(
+        "--checkpoint_minutes", type=utils.not_negative, default=10,
+        help="save what resuming needs so often within an epoch, and at its end; 0: at its end only",
+    )  # fmt: skip
     group.add_argument("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     group.add_argument(
         "--resume", metavar="ID",
@@ -170,7 +173,7 @@ def main(args):
     flags = resumed_flags(resumed, args) if resumed else resolve(args)
     folder = open_folder(flags.data_dir, flags.dataset)
     if resumed:
-        check_settings(folder, resumed.settings)
+        check_same_tracks(resumed, folder)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
@@ -179,7 +182,10 @@ def main(args):
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     check_fits(flags, folder.settings.num_rows, num_frames)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
-    normalise = resumed.normalisation if resumed else crops.measure_normalisation(train, flags.normalise == "band")
+    normalise = crops.measure_normalisation(train, flags.normalise == "band")
+    if resumed:
+        check_same_arrays(resumed, folder, normalise)
+        normalise = resumed.normalisation
     crop = Views(train, augmentation, normalise, num_frames)
     views = TrackViews(crop, flags.batch_size, flags.pair, flags.num_views)
 
@@ -188,54 +194,69 @@ def main(args):
     method = models.build(vars(flags), folder.settings.num_rows).to(device, memory_format=torch.channels_last)
     lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
     optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
-    log = load_checkpoint(resumed.folder, method, optimiser, device) if resumed else []
-    steps = len(views)
-    warmup_steps = round(flags.warmup_epochs * steps)
-    rates = schedule(optimiser, flags.num_epochs * steps, warmup_steps, done=len(log) * steps)
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
+    if not resumed:
+        tidy(flags.exp_dir)
     experiment = resumed or Experiment.new(flags, folder, normalise).made(flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
     print(f"{experiment.folder}: {what}, on {device}")
 
-    # -------- train
+    with running(experiment.folder):
+        pretrain(experiment.folder, method, views, optimiser, monitor, flags, device)
+    print(experiment.folder)
+
+
+def pretrain(folder, method, views, optimiser, monitor, flags, device):
+    """Every epoch that the experiment in ``folder`` does not have yet."""
+    log, begun = load_checkpoint(folder, method, optimiser, flags, device)
+    steps, done = len(views), begun["steps"] if begun else 0
+    warmup_steps = round(flags.warmup_epochs * steps)
+    rates = schedule(optimiser, flags.num_epochs * steps, warmup_steps, done=len(log) * steps + done)
+
     for epoch in range(len(log) + 1, flags.num_epochs + 1):
-        utils.set_seed(flags.seed, epoch)
-        row = train_one_epoch(method, views, optimiser, rates, epoch, flags.num_epochs, flags.bf16, device)
-        last = epoch == flags.num_epochs
+        save = functools.partial(save_checkpoint, folder, method, optimiser, log)
+        row = train_one_epoch(method, views, optimiser, rates, epoch, flags, device, save, begun)
+        begun, last = None, epoch == flags.num_epochs
         if monitor and (last or epoch % flags.knn_every == 0):
             row |= monitor(method.encoder())
         log.append(row)
-        save_epoch(experiment.folder, method, optimiser, log, flags)
+        save()
+        write_epoch(folder, method, log, flags)
         print(describe_epoch(row, flags.num_epochs))
         warning = monitors.collapse_warning(row["std"], row["effective_rank"], row["dim"])
         if warning and (last or epoch % 5 == 1):
             print(f"WARNING: {warning}")
 
-    print(experiment.folder)
 
+def train_one_epoch(method, views, optimiser, rates, epoch, flags, device, save, begun=None):
+    """One pass over the training tracks. Returns a row of the log.
 
-def train_one_epoch(method, views, optimiser, rates, epoch, num_epochs, bf16, device):
-    """One pass over the training tracks. Returns a row of the log."""
-    begin = time.perf_counter()
+    save(so_far) is called every --checkpoint_minutes; begun: what it was given, of an epoch that was cut off.
+    """
     method.train()
-    mean_loss = MeanLoss(device, epoch)
-    seen = collections.deque(maxlen=math.ceil(MONITOR_ROWS / views.batch_size))
+    utils.set_seed(flags.seed, epoch)
+    so_far = EpochSoFar(device, epoch, math.ceil(MONITOR_ROWS / views.batch_size))
+    done = begun["steps"] if begun else 0
+    batches = views.after(done)
+    if begun:
+        so_far.go_on_from(begun)
 
-    bar = utils.progress(views, desc=f"epoch {epoch}")
-    for step, x in enumerate(bar, start=1):
+    bar = utils.progress(batches, desc=f"epoch {epoch}", initial=done, total=len(views))
+    for step, x in enumerate(bar, start=done + 1):
         lr = optimiser.param_groups[0]["lr"]
-        with utils.autocast(device, bf16):
+        with utils.autocast(device, flags.bf16):
             loss, z = method(*x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         rates.step()
-        method.after_step(((epoch - 1) * len(views) + step) / (num_epochs * len(views)))
-        mean_loss.add(loss, bar)
-        seen.append(z)
+        method.after_step(((epoch - 1) * len(views) + step) / (flags.num_epochs * len(views)))
+        so_far.add(loss, z, bar)
+        if step < len(views) and so_far.is_due(flags.checkpoint_minutes):
+            save(so_far.state())
 
-    z = torch.cat(list(seen)).float()
-    loss, seconds = mean_loss.value(), time.perf_counter() - begin
+    z = torch.cat(list(so_far.projections)).float()
+    loss, seconds = so_far.loss.value(), so_far.seconds
     return {
         "epoch": epoch,
         "loss": loss,
@@ -321,6 +342,8 @@ def resolve_input(flags, folder, device):
     backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
     smallest_side = min(settings.num_rows, settings.frames_in(seconds))
     bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
+    if flags.bf16 and not bf16:
+        print(f"note: {flags.backbone} cannot be trained in bfloat16 on this {device}: float32 it is")
     return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
 
 
@@ -346,8 +369,8 @@ def check_fits(flags, num_rows, num_frames):
 def open_resumed(args):
     """The experiment of ``--resume``. Raises :class:`utils.UserError` when there is nothing to go on with."""
     experiment = Experiment.open(args.resume, args.exp_dir)
-    if not (experiment.folder / "checkpoint.pth").exists():
-        raise utils.UserError(f"{experiment.folder} stopped before its first epoch ended; start it anew")
+    if not experiment.flags.method or not (experiment.folder / "checkpoint.pth").exists():
+        raise utils.UserError(f"{experiment.folder} has no checkpoint.pth to go on from: start it anew")
     return experiment
 
 
@@ -355,32 +378,71 @@ def resumed_flags(experiment, args):
     """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
     here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
-    return utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here})
+    flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})
+    parser = get_args_parser()
+    for action in parser._actions:
+        if not could_be(action, getattr(flags, action.dest, None)):
+            kept = f"{experiment.folder / 'configuration.json'}: {action.dest}"
+            raise utils.UserError(f"{kept} cannot be {getattr(flags, action.dest)!r}: start it anew")
+    ignored = [n for n, v in vars(args).items() if v not in (parser.get_default(n), getattr(flags, n, v))]
+    if ignored:
+        print(f"note: {', '.join(f'--{name}' for name in ignored)} ignored: the experiment's own flags hold")
+    return flags
+
+
+def could_be(action, value):
+    """Whether the flag ``action`` of a parser could have this value, which a configuration.json says it has."""
+    if value is None:
+        return True
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    try:
+        right = (action.type or str)(str(value)) == value
+    except (argparse.ArgumentTypeError, ValueError, TypeError):
+        return False
+    return right and value in (action.choices or [value])
 
 
 # ------------------------------------------------------------------ the experiment folder
 
 
-def save_epoch(folder, method, optimiser, log, flags):
-    """All of contract 2, so that a run that is cut off can be resumed, looked at and used."""
-    state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log}
+def save_checkpoint(folder, method, optimiser, log, so_far=None):
+    """All that resuming needs; ``so_far``: of an epoch that has not ended."""
+    state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log, "so_far": so_far}
     utils.save_weights(folder / "checkpoint.pth", state)
-    utils.save_weights(folder / "pre.pth", method.state_dict())
+
+
+def load_checkpoint(folder, method, optimiser, flags, device):
+    """Put the state back, where there is one. Returns the rows of the log, and what there is of the epoch after them.
+
+    What :func:`write_epoch` writes is written again: the run may have been cut off before it could.
+    """
+    file = folder / "checkpoint.pth"
+    if not file.exists():
+        return [], None
+    state = utils.load_weights(file, device)
+    try:
+        method.load_state_dict(state["method"])
+        optimiser.load_state_dict(state["optimiser"])
+        log, so_far = state["log"], state.get("so_far")
+        if log and not so_far:
+            write_epoch(folder, method, log, flags)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
+        raise utils.UserError(f"{file} does not fit its configuration.json") from None
+    return log, so_far
+
+
+def write_epoch(folder, method, log, flags):
+    """The rest of contract 2, by which a run can be looked at and used."""
+    weights = {name: value.cpu() for name, value in method.state_dict().items()}  # the same bytes, wherever it trains
+    utils.save_weights(folder / "pre.pth", weights)
     rows = [[row.get(name, "") for name in LOG_COLUMNS] for row in log]
     utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, rows)
     if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
         title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
-        plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1]["dim"], title=title)
+        plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1].get("dim"), title=title)
     if flags.tensorboard:
         write_tensorboard(folder / "tensorboard", log[-1])
-
-
-def load_checkpoint(folder, method, optimiser, device):
-    """Put the state back and return the rows of the log so far."""
-    state = utils.load_weights(folder / "checkpoint.pth", device)
-    method.load_state_dict(state["method"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["log"]
 
 
 def write_tensorboard(folder, row):

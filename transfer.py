@@ -15,6 +15,7 @@ page exp/<id>/report.html. Of embeddings (preprocessing.py --features music2vec 
 """
 
 import argparse
+import dataclasses
 import time
 
 import torch
@@ -174,10 +175,12 @@ def main(args):
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
-    utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
-    if swept:
-        write_sweep(transfer, swept, task)
-    result = results.over_seeds(found).write(transfer)
+    with results.making(transfer):
+        utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
+        if swept:
+            write_sweep(transfer, swept, task)
+        weights = utils.digest(transfer / "transfer.pth")
+        result = dataclasses.replace(results.over_seeds(found), weights=weights).write(transfer)
     if flags.save_features:
         save_features(transfer, given, runs[0])
     print_summary(result)

@@ -24,6 +24,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,18 +87,20 @@ def run(main, parser, argv=None):
     if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(args)
+        return main(args)
     except UserError as error:
-        sys.exit(_say(f"error: {error}", status=2))
+        line, status = f"error: {error}", 2
     except OSError as error:  # disk full, no permission …
-        sys.exit(_say(f"error: {error}", status=2))
+        line, status = f"error: {error}", 2
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
-        sys.exit(_say("error: out of memory: ask for less, such as a smaller --batch_size", status=2))
+        line, status = "error: out of memory: ask for less, such as a smaller --batch_size", 2
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-        sys.exit(_say("stopped: run the same command again to go on", status=128 + number))
+        advice = " ".join(getattr(stop, "__notes__", [])) or "run the same command again"
+        line, status = f"stopped: {advice}", 128 + number
+    sys.exit(_say(line, status))  # out here, where the error has gone and a progress bar with it
 
 
 def _terminate(number, frame):
@@ -204,6 +207,18 @@ def set_seed(seed, epoch=0):
     Each epoch draws from its own seed, so a resumed run repeats an uninterrupted one exactly.
     """
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+
+
+def chance_state():
+    """Where torch's generators stand, as tensors: the CPU's, and each GPU's."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def restore_chance(states):
+    """Put the generators back to :func:`chance_state`; GPUs that are not here are left out."""
+    torch.set_rng_state(states[0].cpu())
+    for number, state in enumerate(states[1 : 1 + torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state.cpu(), number)
 
 
 def pick_device(name):
@@ -325,8 +340,7 @@ def locked(path):
     when the process ends, however it ends: one that is left is stale, and is taken over.
     Raises :class:`UserError` where another process has it.
     """
-    path = Path(path).resolve()
-    file = path.with_name(f".{path.name}.lock")
+    file = _lock_of(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(file)
     try:
@@ -337,6 +351,11 @@ def locked(path):
         with contextlib.suppress(OSError):
             file.unlink()  # while it is still locked
         os.close(lock)
+
+
+def _lock_of(path):
+    path = Path(path).resolve()
+    return path.with_name(f".{path.name}.lock")
 
 
 def _lock(file):
@@ -357,6 +376,38 @@ def _lock(file):
             if os.path.samestat(os.stat(file), os.fstat(lock)):
                 return lock
         os.close(lock)  # of a file that its process has just removed: make a new one
+
+
+def is_locked(path):
+    """Whether another process works on ``path``, as far as its lock says."""
+    return _lock_of(path).exists() and not was_killed(path)
+
+
+def was_killed(path):
+    """Whether the process that had ``path`` :func:`locked` is certainly gone: its lock alone is left."""
+    file = _lock_of(path)
+    owner = re.fullmatch(r"process (\d+) on (.*)", file.read_text(errors="replace")) if file.is_file() else None
+    if not owner or owner[2] != socket.gethostname() or _is_running(int(owner[1])):
+        return False
+    with contextlib.suppress(UserError):  # where it is one of a container, whose processes have other numbers
+        os.close(_lock(file))
+        return True
+    return False
+
+
+def remove_killed(folder, *results):
+    """:func:`remove_without` for what :func:`was_killed`: nothing else is certain to be wanted by nobody."""
+    if not was_killed(folder):
+        return False
+    with locked(folder):
+        return remove_without(folder, *results)
+
+
+def remove_without(folder, *results):
+    """Remove a folder that holds none of ``results`` (patterns of files). Returns whether it is gone."""
+    if not any(any(folder.glob(result)) for result in results):
+        shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def write_text(path, text):
@@ -423,24 +474,35 @@ def save_array(path, array):
 
 
 def digest(path):
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """The first 16 hexadecimal digits of a file's SHA-256. Raises :class:`UserError` when it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
 
 
 def save_weights(path, state):
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    """The same state makes the same bytes. Raises :class:`UserError` where they cannot be written."""
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:  # torch.save writes a path's name into it
+            torch.save(state, file)
+    except RuntimeError:  # how torch says that a write came up short
+        raise UserError(f"{path} could not be written: is the disk full?") from None
 
 
 def load_weights(path, device="cpu"):
     """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch writes check sums, but does not look at them
+            damaged = archive.testzip()
+        if not damaged:
+            return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except Exception as error:
         raise UserError(f"{path} is not a readable weight file ({type(error).__name__})") from None
+    raise UserError(f"{path} is damaged: its check sum is wrong")
 
 
 # ------------------------------------------------------------------ experiments
@@ -505,6 +567,16 @@ def find_experiment(exp_path, exp_dir="exp"):
     known = sorted((f.parent.name for f in Path(exp_dir).glob("*/configuration.json")), reverse=True)
     there = ", ".join(known[:20]) + (" …" if len(known) > 20 else "") if known else "none yet"
     raise UserError(f"no experiment '{exp_path}' under {exp_dir}; there are: {there}")
+
+
+def read_configuration(folder):
+    """The content of an experiment's configuration.json, a dict of dicts. Raises :class:`UserError`."""
+    file = Path(folder) / "configuration.json"
+    content = read_json(file)
+    parts = ("flags", "spectrogram", "versions")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part, {}), dict) for part in parts):
+        raise UserError(f"{file} is not the configuration of an experiment")
+    return content
 
 
 def is_experiment(exp_path, exp_dir="exp"):

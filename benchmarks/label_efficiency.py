@@ -56,7 +56,6 @@ def get_args_parser():
 
 def main(args):
     names, fractions, out = args.rows.split(","), sorted(set(args.fractions)), Path(args.out)
-    utils.check_counts(args, "num_seeds")
     unknown = sorted(set(names) - set(ROWS))
     if unknown:
         raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")

@@ -72,6 +72,7 @@ def get_args_parser():
 
 
 def main(args):
+    utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     flags_of = read_candidates(Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES)
     if args.only:
@@ -103,7 +104,8 @@ def read_rows(path):
     """{(candidate, epochs, seed): row} of a table that an earlier call has left."""
     if not path.exists():
         return {}
-    return {(row["candidate"], row["epochs"], row["seed"]): row for row in pd.read_csv(path).to_dict("records")}
+    rows = tables.read(path, COLUMNS).to_dict("records")
+    return {(row["candidate"], row["epochs"], row["seed"]): row for row in rows}
 
 
 def run_round(names, flags_of, epochs, rows, args, path):

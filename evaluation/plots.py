@@ -364,7 +364,8 @@ def _wrapped(title, width):
 def _width(texts, size, weight="normal"):
     """Inches that the widest of ``texts`` takes in a font of ``size`` points."""
     font = FontProperties(weight=weight)
-    return max(TextPath((0, 0), text or " ", size=size, prop=font).get_extents().width for text in texts) / 72
+    widths = (TextPath((0, 0), text, size=size, prop=font).get_extents().width for text in texts if text.strip())
+    return max(widths, default=0) / 72
 
 
 def _axes(axes, title, grid="y"):

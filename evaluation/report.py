@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import pandas as pd
 
-from evaluation import results
-from utils import atomic_path, read_json
+from evaluation import results, tables
+from utils import atomic_path, read_configuration
 
 MOST_CONFUSED = 10  # pairs of genres
 MOST_WRONG = 15  # tracks
@@ -86,11 +85,11 @@ def write_report(experiment):
     Raises :class:`utils.UserError` when configuration.json or a result is broken; what is not there is left out.
     """
     experiment = Path(experiment)
-    configuration = read_json(experiment / "configuration.json")
+    configuration = read_configuration(experiment)
     found = [results.read(file.parent) for file in experiment.glob("*/result.json")]
     found.sort(key=lambda result: (-result.metrics["accuracy"], result.name))
     flags, versions = configuration.get("flags", {}), configuration.get("versions", {})
-    about = [flags.get("method"), flags.get("backbone"), flags.get("dataset"), (versions.get("time") or "")[:10]]
+    about = [flags.get("method"), flags.get("backbone"), flags.get("dataset"), str(versions.get("time") or "")[:10]]
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -207,11 +206,12 @@ def _mistakes(result):
     head = ["true genre", "taken for", "tracks", "share of the true genre"]
     yield Table("Genres confused most often", "", head, rows)
 
-    confidence = wrong[result.genres].max(axis=1).sort_values(ascending=False, kind="stable")
+    probabilities = wrong.drop(columns=["truth", "prediction"]).set_axis(result.genres, axis="columns")
+    confidence = probabilities.max(axis=1).sort_values(ascending=False, kind="stable")
     rows = []
     for track in confidence.index[:MOST_WRONG]:
         truth, prediction = wrong.loc[track, ["truth", "prediction"]]
-        rows.append([track, truth, prediction, _bar(confidence[track]), _bar(wrong.loc[track, truth])])
+        rows.append([track, truth, prediction, _bar(confidence[track]), _bar(probabilities.loc[track, truth])])
     head = ["track", "true genre", "predicted", "probability", "of the true genre"]
     yield Table("Tracks it is most sure about, and wrong", "", head, rows)
 
@@ -219,7 +219,7 @@ def _mistakes(result):
 def _pretraining(experiment):
     text, log = "Loss and monitors over the epochs.", experiment / "train_log.csv"
     if log.is_file():
-        rows = pd.read_csv(log, dtype=str, keep_default_na=False).to_dict("records")
+        rows = tables.read(log, dtype=str, keep_default_na=False).to_dict("records")
         last = ", ".join(f"{name} {_text(value)}" for name, value in (rows[-1] if rows else {}).items() if value)
         text += f" The last one: {last}." if last else ""
     return _picture(experiment, "Pre-training", text, "train_loss.png")
@@ -242,11 +242,11 @@ def _bar(share):
 
 
 def _picture(folder, heading, text, *files):
-    """The first of ``files`` that is there, or None."""
+    """The first of ``files`` that is there, or None where that is no picture."""
     there = [folder / file for file in files if (folder / file).is_file()]
-    if not there:
+    content = there[0].read_bytes() if there else b""
+    if not content.startswith(b"\x89PNG") or len(content) < 24:
         return None
-    content = there[0].read_bytes()
     width, height = (round(pixels * 0.64) for pixels in struct.unpack(">II", content[16:24]))  # 150 dpi → 96
     source = "data:image/png;base64," + base64.b64encode(content).decode()
     return Picture(heading, text, f"{heading} of {folder.name}. {text}", source, width, height)
@@ -276,7 +276,7 @@ def _text(value):
         return f"{value:,}"
     try:
         return f"{float(value):.4g}" if "." in str(value) else str(value)
-    except ValueError:
+    except (ValueError, TypeError):
         return str(value)
 
 

@@ -4,6 +4,7 @@ Whatever needs a result takes a :class:`Result`; how older folders spelled it is
 Axes: N test tracks, C genres, K crops of a track.
 """
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 import utils
-from evaluation import metrics, statistics
+from evaluation import checks, metrics, statistics, tables
 
 OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
 # --baseline → kind of network
 BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
+PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre may have the name of another column
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
 FLAT_KEYS = ("baseline", "frozen", "backbone", "layer", "num_features", *HEAD)
@@ -36,12 +38,13 @@ class Result:
         layer         "backbone", "projector", or of embeddings "all", "0", "1" …
         seed          that its random weights were drawn by, or None
         num_features  that reach the head
+        pretrained    digest of the pre.pth that an encoder needs, None in older ones
         head          arguments of the genre head: hidden, dropout, batch_norm, and num_layers where there are several
     ``tables`` keeps what has been read: use ``predictions``, ``log`` and ``curve``.
     """
 
     metrics: dict  # of metrics.summarise
-    genres: list[str]
+    genres: list
     network: dict
     protocol: str | None = None
     dataset: str | None = None
@@ -56,10 +59,11 @@ class Result:
     num_seeds: int = 1
     num_crops: int | None = None
     crop_seconds: float | None = None
-    layer_weights: list[float] | None = None  # of a learned sum of layers
+    layer_weights: list | None = None  # of a learned sum of layers
     flags: dict = field(default_factory=dict)
     seconds: float | None = None
     versions: dict = field(default_factory=dict)
+    weights: str | None = None  # digest of transfer.pth
     folder: Path | None = field(default=None, compare=False)
     tables: dict = field(default_factory=dict, compare=False, repr=False)
 
@@ -72,7 +76,8 @@ class Result:
         """
         probabilities, truth, names = np.asarray(probabilities), np.asarray(truth), np.array(genres, dtype=object)
         summary = metrics.summarise(probabilities, truth, genres)
-        predictions = pd.DataFrame(probabilities, pd.Index(track_ids, dtype=str, name="track_id"), genres)
+        columns = [PROBABILITY + genre for genre in genres]
+        predictions = pd.DataFrame(probabilities, pd.Index(track_ids, dtype=str, name="track_id"), columns)
         predictions.insert(0, "truth", names[truth])
         predictions.insert(1, "prediction", names[probabilities.argmax(1)])
         facts["crop_accuracy"] = float((np.asarray(crop_probabilities).argmax(2) == truth[:, None]).mean())
@@ -100,7 +105,7 @@ class Result:
 
     @property
     def predictions(self):
-        """A row for each track_id: truth, prediction and the probability of each genre (to six decimals, once read).
+        """A row for each track_id: truth, prediction and, as ``p: <genre>``, probabilities (six decimals, once read).
 
         Raises :class:`utils.UserError` when predictions.csv is missing or broken.
         """
@@ -121,7 +126,7 @@ class Result:
     def _table(self, name, *files):
         if name not in self.tables:
             there = [self.folder / file for file in files if (self.folder / file).is_file()]
-            self.tables[name] = pd.read_csv(there[0]) if there else pd.DataFrame()
+            self.tables[name] = tables.read(there[0]) if there else pd.DataFrame()
         return self.tables[name]
 
     @property
@@ -132,7 +137,7 @@ class Result:
     @property
     def probabilities(self):
         """(N, C)."""
-        return self.predictions[self.genres].to_numpy()
+        return self.predictions[[PROBABILITY + genre for genre in self.genres]].to_numpy()
 
     @property
     def confusion(self):
@@ -202,7 +207,14 @@ def same_tracks(a, b):
 
 
 def new_transfer(experiment, name):
-    """``experiment/name``, or with a number behind it where that is taken: no result is overwritten."""
+    """``experiment/name``, or with a number behind it where that is taken: no result is overwritten.
+
+    Those without a result are named; what a killed run has certainly left is removed.
+    """
+    for folder in sorted(experiment.glob("*/")):
+        done = (folder / "result.json").exists() or utils.remove_killed(folder, "result.json")
+        if folder.name.startswith(name) and not done and not utils.is_locked(folder):
+            print(f"note: {folder} has no result: a run has stopped there; remove it")
     number = 1
     while True:
         folder = experiment / (name if number == 1 else f"{name}_{number}")
@@ -212,6 +224,16 @@ def new_transfer(experiment, name):
             number += 1
             continue
         return folder
+
+
+@contextlib.contextmanager
+def making(transfer):
+    """While the block runs, the folder of a new result is ours; where it ends without result.json, it vanishes."""
+    with utils.locked(transfer):
+        try:
+            yield
+        finally:
+            utils.remove_without(transfer, "result.json")
 
 
 # ------------------------------------------------------------------ finding and reading
@@ -245,18 +267,14 @@ def read(folder):
     """
     folder = Path(folder).resolve()
     summary = utils.read_json(folder / "result.json")
-    right = isinstance(summary, dict) and isinstance(summary.get("accuracy"), float)
-    if not right or not _is_genres(summary.get("genres")):
-        raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py")
-    configuration = folder.parent / "configuration.json"
-    network = network_of(summary, utils.read_json(configuration) if configuration.is_file() else {})
+    wrong = checks.what_is_wrong(summary, {each.name: each.type for each in dataclasses.fields(Result)})
+    if wrong:
+        raise utils.UserError(f"{folder / 'result.json'} is not a result of transfer.py: {wrong}")
+    there = (folder.parent / "configuration.json").is_file()
+    network = network_of(summary, utils.read_configuration(folder.parent) if there else {})
     named = {name: summary[name] for name in _field_names() if summary.get(name) is not None}
     numbers = {name: value for name, value in summary.items() if name not in {*_field_names(), *FLAT_KEYS}}
     return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
-
-
-def _is_genres(value):
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(genre, str) for genre in value)
 
 
 def network_of(summary, configuration):
@@ -267,7 +285,7 @@ def network_of(summary, configuration):
     if "num_layers" in configuration.get("spectrogram", {}):
         kind = "embeddings"
     elif summary.get("baseline"):
-        kind = BASELINES[summary["baseline"]]
+        kind = BASELINES.get(summary["baseline"])
     else:
         kind = "trained" if protocol in ("finetune", "scratch") else "encoder"
     drawn = kind == "random" or protocol == "scratch"
@@ -294,7 +312,7 @@ def _flat(network):
         "backbone": "stats" if network["kind"] == "statistics" else network["backbone"],
         "layer": network["layer"],
         "num_features": network["num_features"],
-        **network["head"],
+        **{name: value for name, value in network["head"].items() if name in HEAD},
     }
 
 
@@ -304,15 +322,24 @@ def _field_names():
 
 def _read_predictions(path, genres):
     text = dict.fromkeys(("track_id", "truth", "prediction"), str)
+    columns = [PROBABILITY + genre for genre in genres]
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
-        table = table[["truth", "prediction", *genres]]
+        if not {*columns} <= {*table.columns}:  # older ones have the genres' bare names
+            table = table.rename(columns=dict(zip(genres, columns, strict=True)))
+        table = table[["truth", "prediction", *columns]].astype(dict.fromkeys(columns, float))
     except FileNotFoundError:
         raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
     except (KeyError, ValueError, pd.errors.ParserError) as error:
-        raise utils.UserError(f"{path} is not the predictions.csv of this result ({error})") from None
+        why = " ".join(str(error).split())
+        raise utils.UserError(f"{path} is not the predictions.csv of this result ({why})") from None
     if not table.index.is_unique:
         raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
+    strangers = {*table["truth"], *table["prediction"]} - {*genres}
+    if strangers:
+        raise utils.UserError(f"{path} is not the predictions.csv of this result: it has no genre {min(strangers)!r}")
+    if not np.isfinite(table[columns].to_numpy()).all():
+        raise utils.UserError(f"{path} holds probabilities that are not finite numbers: run transfer.py again")
     return table
 
 

@@ -1,7 +1,12 @@
 """Tables for people: aligned text for the screen, Markdown for pages.
 
 A table is a list of headings, rows of as many texts, and ``align``, a letter for each column: l (text), r (numbers).
+And the one reader of tables that scripts have left.
 """
+
+import pandas as pd
+
+import utils
 
 
 def text(head, rows, align):
@@ -33,3 +38,17 @@ def with_interval(value, interval, digits=3, times=1, sign=""):
     """``0.466 [0.432, 0.501]``, without brackets where there is no interval; sign "+" shows that of gains too."""
     value, *bounds = (f"{times * one:{sign}.{digits}f}" for one in (value, *(interval or ())))
     return f"{value} [{', '.join(bounds)}]" if bounds else value
+
+
+def read(path, columns=(), **options):
+    """A CSV that has ``columns`` as a data frame; ``options`` of pandas.read_csv. Raises :class:`utils.UserError`."""
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise utils.UserError(f"{path} does not exist") from None
+    except (ValueError, OverflowError) as error:  # of every kind that pandas has
+        raise utils.UserError(f"{path} is not a readable table ({type(error).__name__})") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise utils.UserError(f"{path} has no column {', '.join(missing)}")
+    return table

@@ -26,10 +26,10 @@ def load(experiment, configuration, num_mels, device):
 
     Raises :class:`utils.UserError` when pre.pth is missing, unreadable, or of another network.
     """
-    method = build(configuration, num_mels)
     weights = utils.load_weights(experiment / "pre.pth", device)
     try:
+        method = build(configuration, num_mels)
         method.load_state_dict(weights)
-    except RuntimeError:
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise utils.UserError(f"{experiment / 'pre.pth'} does not fit its configuration.json") from None
     return method.to(device)

@@ -71,7 +71,7 @@ def test_a_chosen_layer_is_logistic_regression_on_it(tmp_path, adopt, classify):
     fit = LogisticRegression(C=result["chosen"]["C"], max_iter=5000)
     fit.fit(scaler.transform(x), [row["genre_top"] for row in parts["training"]])
     rows = list(csv.DictReader((folder / "predictions.csv").open()))
-    ours = np.array([[float(row[genre]) for genre in result["genres"]] for row in rows])
+    ours = np.array([[float(row[f"p: {genre}"]) for genre in result["genres"]] for row in rows])
     np.testing.assert_allclose(ours, fit.predict_proba(scaler.transform(test)), atol=0.02)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ class Folder:
 
     def __init__(self, settings):
         self.settings, self.genres = settings, ["Folk", "Rock"]
+
+    def split(self, name):
+        return pd.DataFrame({"track_id": ["1", "2"], "frames": [80, 70]})
 
 
 def new(tmp_path, settings=None, normalisation=None):

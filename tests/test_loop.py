@@ -74,7 +74,7 @@ class Bar:
     def __init__(self):
         self.said = []
 
-    def set_postfix(self, loss):
+    def set_postfix(self, loss, refresh):
         self.said.append(loss)
 
 

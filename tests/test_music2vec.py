@@ -198,4 +198,4 @@ def test_the_whole_path_on_real_clips(source, command, tmp_path, run_script, cap
     ))  # fmt: skip
     answer = json.loads(capsys.readouterr().out)[0]
     for genre, probability in answer["genres"].items():
-        assert probability == pytest.approx(float(row[genre]), abs=1e-4)
+        assert probability == pytest.approx(float(row[f"p: {genre}"]), abs=1e-4)

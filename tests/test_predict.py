@@ -137,7 +137,7 @@ def check_answers(answers, rows):
     assert len(answers) == len(rows) == 3
     for answer, row in zip(answers, rows, strict=True):
         assert set(answer["genres"]) == set(GENRES)
-        assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
+        assert answer["genres"] == pytest.approx({genre: float(row[f"p: {genre}"]) for genre in GENRES}, abs=1e-4)
         assert next(iter(answer["genres"])) == row["prediction"]  # the likeliest first
 
 
@@ -172,7 +172,7 @@ def test_results_from_before_there_was_a_record_are_understood(home, ask, tmp_pa
 
 def test_answers_are_not_all_the_same(home):
     """Or else all of the above could not fail."""
-    said = {case: np.array([[float(row[genre]) for genre in GENRES] for row in rows_of(folder)])
+    said = {case: np.array([[float(row[f"p: {genre}"]) for genre in GENRES] for row in rows_of(folder)])
             for case, folder in home.transfers.items()}  # fmt: skip
     for case, probabilities in said.items():
         assert np.ptp(probabilities, axis=0).max() > 5e-4, case  # five times what may differ
@@ -184,14 +184,14 @@ def test_adopted_vectors_are_taken_in_the_forms_they_came_in(home, ask, tmp_path
     vector = np.load(array_of(home, folder, row))[0].astype(np.float64)
     np.save(tmp_path / "mine.npy", vector)
     (answer,) = ask(folder, [tmp_path / "mine.npy"])
-    assert answer["genres"] == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
+    assert answer["genres"] == pytest.approx({genre: float(row[f"p: {genre}"]) for genre in GENRES}, abs=1e-4)
 
 
 def test_crops_can_be_counted_anew(home, ask):
     folder = home.transfers["linear"]
     row = rows_of(folder)[0]
     five, one = (ask(folder, [audio_of(home, row)], f"--num_crops {n}")[0]["genres"] for n in (5, 1))
-    assert five == pytest.approx({genre: float(row[genre]) for genre in GENRES}, abs=1e-4)
+    assert five == pytest.approx({genre: float(row[f"p: {genre}"]) for genre in GENRES}, abs=1e-4)
     assert five != pytest.approx(one, abs=1e-4)
 
 
@@ -241,7 +241,7 @@ def test_the_best_on_validation_speaks_unless_another_is_named(home, tmp_path, c
         call(predict, f"--exp_path 123456 --exp_dir {tmp_path} --json --device cpu {more} {audio_of(home, row)}")
         (answer,) = json.loads(capsys.readouterr().out)
         theirs = rows_of(experiment / speaks)[0]
-        assert answer["genres"] == pytest.approx({genre: float(theirs[genre]) for genre in GENRES}, abs=1e-4)
+        assert answer["genres"] == pytest.approx({genre: float(theirs[f"p: {genre}"]) for genre in GENRES}, abs=1e-4)
 
 
 def test_older_results_without_a_validation_accuracy_do_not_stop_it(home, tmp_path):

@@ -48,7 +48,7 @@ def test_the_arrays_become_the_numbers_and_tables(tmp_path):
     folder = result.write(tmp_path).folder
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["track_id", "truth", "prediction", "a, b", "c"]
+    assert rows[0] == ["track_id", "truth", "prediction", "p: a, b", "p: c"]
     assert rows[1] == ["000001", "a, b", "a, b", "0.700000", "0.300000"]
     assert [row[:3] for row in rows[2:]] == [["2", "c", "c"], ["NA", "c", "a, b"]]
     assert (folder / "confusion.csv").read_text() == 'truth \\ prediction,"a, b",c\n"a, b",1,0\nc,1,1\n'

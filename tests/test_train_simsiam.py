@@ -250,7 +250,7 @@ def test_what_cannot_be_resumed_is_refused(pretrained, run_script):
     with pytest.raises(utils.UserError, match="n_fft 2048 → 1024"):
         resume(pretrained.experiment.name)
     (pretrained.experiment / "checkpoint.pth").unlink()
-    with pytest.raises(utils.UserError, match="stopped before its first epoch"):
+    with pytest.raises(utils.UserError, match=r"has no checkpoint\.pth to go on from"):
         resume(pretrained.experiment.name)
 
 

@@ -35,7 +35,7 @@ def rows_of(folder):
 
 
 def probabilities(folder, result):
-    return np.array([[float(row[genre]) for genre in result["genres"]] for row in rows_of(folder)])
+    return np.array([[float(row[f"p: {genre}"]) for genre in result["genres"]] for row in rows_of(folder)])
 
 
 def weights_of(file):

@@ -57,7 +57,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(capsys):
             with pytest.raises(SystemExit) as exit_info:
                 utils.run(main, parser)
             assert exit_info.value.code == 128 + number
-            assert capsys.readouterr().err == "stopped: run the same command again to go on\n"
+            assert capsys.readouterr().err == "stopped: run the same command again\n"
         assert tidied == [signal.SIGTERM, signal.SIGINT]
     finally:
         signal.signal(signal.SIGTERM, before)

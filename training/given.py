@@ -126,7 +126,8 @@ def network_of(flags, experiment):
             f"experiment {experiment.folder} has no pre-trained network: pre-train one, or use scratch"
         )
     kind = "encoder" if PROTOCOLS[flags.protocol].frozen else "trained"
-    return Network(kind, method, flags.backbone, flags.layer, flags.pool)
+    pretrained = utils.digest(experiment.folder / "pre.pth") if kind == "encoder" else None
+    return Network(kind, method, flags.backbone, flags.layer, flags.pool, pretrained=pretrained)
 
 
 def curve_sizes(given):

@@ -3,8 +3,10 @@
 Axes: none; a loss is a scalar.
 """
 
+import collections
 import functools
 import math
+import time
 
 import torch
 
@@ -31,7 +33,7 @@ class MeanLoss:
         """Shows the loss in the progress bar, now and then, and stops where it is not finite."""
         self.total += loss.detach()
         if self.steps % self.every == 0:
-            bar.set_postfix(loss=f"{self._finite(loss.item()):.4f}")
+            bar.set_postfix(loss=f"{self._finite(loss.item()):.4f}", refresh=False)
         self.steps += 1
 
     def value(self):
@@ -44,3 +46,43 @@ class MeanLoss:
                 "start again with a smaller --lr"
             )
         return loss
+
+
+class EpochSoFar:
+    """What an epoch of pre-training has come to: with the weights, all it takes to go on in the middle of it.
+
+    device, epoch: as of :class:`MeanLoss`; batches: so many of the last projections are kept, for the monitors.
+    """
+
+    def __init__(self, device, epoch, batches):
+        self.loss = MeanLoss(device, epoch)
+        self.projections = collections.deque(maxlen=batches)
+        self.begin = self.kept = time.perf_counter()
+
+    def add(self, loss, z, bar):
+        self.loss.add(loss, bar)
+        self.projections.append(z)
+
+    def is_due(self, minutes):
+        """Whether so many minutes have passed since this was last said; never of 0 minutes."""
+        now = time.perf_counter()
+        due = minutes > 0 and now - self.kept >= 60 * minutes
+        self.kept = now if due else self.kept
+        return due
+
+    @property
+    def seconds(self):
+        return time.perf_counter() - self.begin
+
+    def state(self):
+        return {
+            "steps": self.loss.steps, "loss": self.loss.total, "projections": list(self.projections),
+            "seconds": self.seconds, "chance": utils.chance_state(),
+        }  # fmt: skip
+
+    def go_on_from(self, state):
+        """Puts back what :meth:`state` has said, the state of chance too."""
+        self.loss.steps, self.loss.total = state["steps"], state["loss"].clone()
+        self.projections.extend(state["projections"])
+        self.begin -= state["seconds"]
+        utils.restore_chance(state["chance"])

@@ -18,7 +18,7 @@ class Network:
 
     kind: a key of ``KINDS``; method, backbone, pool: of the experiment; layer: see :mod:`models.layers`, of
     embeddings "all" or a number; seed: of random weights; num_features: D; head: options of
-    :func:`models.heads.genre_head`.
+    :func:`models.heads.genre_head`; pretrained: digest of the pre.pth that it needs, None in older ones.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Network:
     seed: int | None = None
     num_features: int | None = None
     head: dict = dataclasses.field(default_factory=dict)
+    pretrained: str | None = None
 
     @property
     def saved_whole(self):
@@ -83,12 +84,14 @@ def state_of(network, classifier):
 def load_classifier(result, experiment, device):
     """The classifier of a :class:`evaluation.results.Result`, in eval mode.
 
-    Raises :class:`utils.UserError` when a weight file is missing or does not fit its record.
+    Raises :class:`utils.UserError` when a weight file is missing, is not the one of the result or does not fit it.
     """
     file = result.folder / "transfer.pth"
+    check_digest(file, result.weights)
     weights = utils.load_weights(file, device)
     try:
         network = Network(**result.network)
+        check_digest(experiment.folder / "pre.pth", network.pretrained)
         head = heads.genre_head(network.num_features, len(result.genres), **network.head)
         classifier = Classifier(network.backbone_of(experiment), head)
         expected = state_of(network, classifier)
@@ -98,3 +101,9 @@ def load_classifier(result, experiment, device):
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise utils.UserError(f"{file} does not fit its result.json") from None
     return classifier.to(device).eval()
+
+
+def check_digest(file, digest):
+    """Raises :class:`utils.UserError` for a file that has not this :func:`utils.digest`, where one is known."""
+    if digest and utils.digest(file) != digest:
+        raise utils.UserError(f"{file} is not the one that the result was made with: run transfer.py again")

@@ -57,9 +57,8 @@ def alone(args):
 
 
 def warn_if_unfinished(experiment):
-    wanted, log = getattr(experiment.flags, "num_epochs", None), experiment.folder / "train_log.csv"
-    done = len(log.read_text().splitlines()) - 1 if log.exists() else 0
-    if wanted and 0 < done < wanted:
+    done, wanted = experiment.epochs
+    if 0 < done < wanted:
         print(f"note: the pre-training of {experiment.folder.name} stopped after {done} of {wanted} epochs")
 
 

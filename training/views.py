@@ -47,10 +47,14 @@ class TrackViews:
         return self.num_tracks // self.batch_size
 
     def __iter__(self):
+        return self.after(0)
+
+    def after(self, steps):
+        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole."""
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
         starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
         requests = [[(tracks, one) for one in several] for tracks, several in zip(order, starts, strict=True)]
-        return self.views.batches(requests)
+        return self.views.batches(requests[steps:])
 
 
 class LabelledViews:
