@@ -397,9 +397,9 @@ def whole(pretrained_once, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "readers", "times"), [
-    ("configuration.json", (predict, compare, train_simsiam), 40), ("pre.pth", (predict,), 30),
-    ("checkpoint.pth", (train_simsiam,), 30), ("train_log.csv", (compare,), 30),
-    ("tiny_mlp/result.json", (predict, compare), 80), ("tiny_mlp/predictions.csv", (compare,), 40),
+    ("configuration.json", (predict, compare, train_simsiam), 24), ("pre.pth", (predict,), 30),
+    ("checkpoint.pth", (train_simsiam,), 16), ("train_log.csv", (compare,), 24),
+    ("tiny_mlp/result.json", (predict, compare), 60), ("tiny_mlp/predictions.csv", (compare,), 40),
     ("tiny_mlp/transfer.pth", (predict,), 30),
 ])  # fmt: skip
 def test_a_broken_file_is_one_sentence(whole, name, readers, times, monkeypatch):
