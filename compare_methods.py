@@ -104,11 +104,13 @@ def run(name, dataset, exp_dir, args):
 
 def pretrain(name, common, exp_dir, args):
     """The experiment of a method, which is begun, gone on with, or there already."""
-    for log in sorted(exp_dir.glob("*/train_log.csv")):
-        if len(tables.read(log)) == args.num_epochs:
-            return log.parent
-        folders = ["--data_dir", args.data_dir, "--exp_dir", exp_dir, "--device", args.device]
-        return utils.call("train_simsiam.py", "--resume", log.parent.name, *folders, show=True)
+    folders = ["--data_dir", args.data_dir, "--exp_dir", exp_dir, "--device", args.device]
+    for experiment in sorted(file.parent for file in exp_dir.glob("*/configuration.json")):
+        log = experiment / "train_log.csv"
+        if log.exists() and len(tables.read(log)) == args.num_epochs:
+            return experiment
+        if (experiment / "checkpoint.pth").exists():
+            return utils.call("train_simsiam.py", "--resume", experiment.name, *folders, show=True)
     flags = ["--method", name, "--num_epochs", args.num_epochs, *shlex.split(args.train_flags)]
     if models.METHODS[name].default_backbone in backbones.RESNETS:
         flags += ["--backbone", args.backbone]

@@ -97,8 +97,7 @@ def _read_with_soundfile(path, sample_rate, max_seconds):
             blocks.append(block.mean(axis=1))
             length += len(block)
             _check_length(length / rate, max_seconds)
-        if file.frames < 2**62:  # more is libsndfile's word for "not known"
-            _check_declared(length / rate, file.frames / rate)
+        _check_declared(length / rate, file.frames / rate)
     waveform = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
     if rate != sample_rate and length:
         waveform = soxr.resample(waveform, rate, sample_rate)

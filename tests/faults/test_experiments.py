@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -148,9 +149,8 @@ def leave_lock(folder):
     """As a process leaves it that was killed: of a number that nobody has any more."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with utils.locked(folder):
-        mine = folder.with_name(f".{folder.name}.lock").read_text()
-    folder.with_name(f".{folder.name}.lock").write_text(mine.replace(f" {os.getpid()} ", f" {dead.pid} "))
+    folder.with_name(f".{folder.name}.lock").write_text(f"process {dead.pid} on {socket.gethostname()}")
+    return dead.pid
 
 
 def test_the_next_run_removes_what_is_dead_and_names_what_stopped(pretrained, run_script, capsys):
@@ -226,6 +226,14 @@ def test_another_precision_is_named(resume):
     change_json(resume.configuration, lambda content: content["flags"].update(bf16=True))
     (note,) = resume()
     assert note == "note: conv8 cannot be trained in bfloat16 on this cpu: float32 it is"
+
+
+def test_a_run_that_goes_on_removes_what_the_one_before_was_writing(resume):
+    folder = resume.pretrained.experiment
+    left = folder / f".{socket.gethostname()}.{leave_lock(folder)}.0123abcd.tmp.pth"
+    left.touch()
+    resume()
+    assert not left.exists()
 
 
 def test_two_runs_do_not_go_on_with_the_same_experiment(resume):
@@ -389,9 +397,9 @@ def whole(pretrained_once, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "readers", "times"), [
-    ("configuration.json", (predict, compare, train_simsiam), 40), ("pre.pth", (predict,), 30),
-    ("checkpoint.pth", (train_simsiam,), 30), ("train_log.csv", (compare,), 30),
-    ("tiny_mlp/result.json", (predict, compare), 80), ("tiny_mlp/predictions.csv", (compare,), 40),
+    ("configuration.json", (predict, compare, train_simsiam), 24), ("pre.pth", (predict,), 30),
+    ("checkpoint.pth", (train_simsiam,), 16), ("train_log.csv", (compare,), 24),
+    ("tiny_mlp/result.json", (predict, compare), 60), ("tiny_mlp/predictions.csv", (compare,), 40),
     ("tiny_mlp/transfer.pth", (predict,), 30),
 ])  # fmt: skip
 def test_a_broken_file_is_one_sentence(whole, name, readers, times, monkeypatch):
