@@ -129,6 +129,22 @@ def test_a_foreign_tracks_csv_is_refused(tiny_folder, content):
         folders.open_folder(tiny_folder, "tiny")
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("", "names no track"),
+        ("1,a.npy,Folk,test,0", "are no number of frames"),
+        ("1,a.npy,Folk,test,-3", "are no number of frames"),
+        ("1,a.npy,Folk,test,99999999999", "are no number of frames"),
+        ('1,a.npy,"Fo\nlk",test,3', "control characters"),
+    ],
+)
+def test_rows_that_no_run_writes_are_refused(tiny_folder, row, message):
+    (tiny_folder / "tiny_npy" / "tracks.csv").write_text(f"{','.join(folders.COLUMNS)}\n{row}\n")
+    with pytest.raises(utils.UserError, match=message):
+        folders.open_folder(tiny_folder, "tiny")
+
+
 def test_only_the_kinds_that_are_asked_for_open(tiny_folder, folder):
     for made, opened, message in (
         (Embedding(), ("spectrogram", "waveform"), "holds embeddings, not spectrograms or waveforms; only transfer"),

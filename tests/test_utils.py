@@ -50,7 +50,8 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(capsys):
         finally:
             tidied.append(args)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not hear
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             parser = argparse.Namespace(parse_args=lambda argv, number=number: number)
@@ -60,7 +61,8 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(capsys):
             assert capsys.readouterr().err == "stopped: run the same command again\n"
         assert tidied == [signal.SIGTERM, signal.SIGINT]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_one_process_at_a_time_writes_what_is_locked(tmp_path):

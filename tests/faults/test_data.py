@@ -58,9 +58,12 @@ def preprocess(tmp_path, run_script):
 def kill(preprocess, monkeypatch):
     """As ``preprocess``, stopped before the first array is made."""
 
+    def stop(*args):
+        raise KeyboardInterrupt
+
     def run(source, flags=""):
         with monkeypatch.context() as changed:
-            changed.setattr(preprocessing, "convert", lambda *args: signal.raise_signal(signal.SIGINT))
+            changed.setattr(preprocessing, "convert", stop)
             with pytest.raises(KeyboardInterrupt):
                 preprocess(source, flags)
 
@@ -221,6 +224,9 @@ def test_no_two_tracks_share_an_array(tmp_path):
     for name in ("cd/1/01", "cd_1/01", "cd%2F1/01", "CD/1/01"):
         write_clip(tmp_path / "music" / "rock" / f"{name}.wav", 0.1)
     assert len({track.path for track in collection.find(tmp_path / "music").tracks}) == 4
+    long = {collection.file_name(letter * 200 + end) for letter in "né%" for end in ("", "a" * 50, "a" * 49 + "b")}
+    assert len(long) == 9
+    assert max(len(name.encode()) for name in long) <= collection.LONGEST_NAME
 
 
 # ------------------------------------------------------------------ 12. workers and their parent
@@ -277,12 +283,12 @@ BAD = {  # id → (file, what makes it, the reason that is given)
 def test_every_bad_file_is_named_and_ends_nothing(music, preprocess):
     for name, make, _ in BAD.values():
         make(music / "rock" / name)
-    write_clip(music / "rock" / f"{'n' * 246}.wav")
+    write_clip(music / "rock" / f"{'n' * 240}.wav")
     made = preprocess(music, "--max_minutes 1")
     failed = reasons_in(made)
     assert failed.keys() - {"slow"} == BAD.keys() - {"slow"}  # a hundred samples at 1 Hz are as good as any
     assert all(reason in failed.get(name, "") for name, (_, _, reason) in BAD.items())
-    assert {row["track_id"] for row in rows_of(made / "tracks.csv")} >= {"0", "1", "2", "n" * 246}
+    assert {row["track_id"] for row in rows_of(made / "tracks.csv")} >= {"0", "1", "2", "n" * 240}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("deep\nerror"), RuntimeError("soxr")])
