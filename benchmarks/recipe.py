@@ -18,19 +18,19 @@ from evaluation import tables
 from training import trials
 
 CANDIDATES = """
-simsiam, the default:           --method simsiam
+default:                        --method simsiam
 two views:                      --method simsiam --num_views 2
-two views, longer crops:        --method simsiam --num_views 2 --crop_seconds 9.4
+two views of 9.4 s:             --method simsiam --num_views 2 --crop_seconds 9.4
 without the covariance term:    --method simsiam --cov 0
 more covariance:                --method simsiam --cov 0.1
 predictor starts at random:     --method simsiam --no-identity_start
 both as in the paper:           --method simsiam --cov 0 --no-identity_start
 crops may overlap:              --method simsiam --pair different
-the same crop, twice:           --method simsiam --pair same --num_views 2
+the same crop twice:            --method simsiam --pair same --num_views 2
 one mean for all bands:         --method simsiam --normalise global
 no mixing:                      --method simsiam --lam 1
 more mixing:                    --method simsiam --lam 0.6
-masks, too:                     --method simsiam --aug spec,time_mask,frequency_mask
+masks too:                      --method simsiam --aug spec,time_mask,frequency_mask
 image views:                    --method simsiam --aug image
 audio views:                    --method simsiam --aug audio
 SGD:                            --method simsiam --optim SGD
@@ -40,11 +40,11 @@ batch of 128:                   --method simsiam --batch_size 128
 wide projections:               --method simsiam --dim 1024 --proj_dim 1024
 narrow projections:             --method simsiam --dim 128
 ResNet-18:                      --method simsiam --backbone resnet18
-paper's, on a ResNet-18:        --method simsiam --backbone resnet18 --aug image --lam 0.7 --aug_p 0.6 --optim SGD \
+paper's on a ResNet-18:         --method simsiam --backbone resnet18 --aug image --lam 0.7 --aug_p 0.6 --optim SGD \
 --pair same --num_views 2 --pool average --normalise global --proj_dim 0 --dim 2048 --pred_dim 512 --cov 0 \
 --no-identity_start
 SimCLR:                         --method simclr
-SimCLR, temperature 0.2:        --method simclr --temperature 0.2
+SimCLR of temperature 0.2:      --method simclr --temperature 0.2
 BYOL:                           --method byol
 autoencoder:                    --method autoencoder
 """
@@ -76,7 +76,10 @@ def main(args):
     out = Path(args.out)
     flags_of = read_candidates(Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES)
     if args.only:
-        flags_of = {name: flags_of[name] for name in args.only.split(",") if name in flags_of}
+        unknown = sorted(set(args.only.split(",")) - set(flags_of))
+        if unknown:
+            raise utils.UserError(f"no candidate {', '.join(unknown)}; there are {', '.join(flags_of)}")
+        flags_of = {name: flags_of[name] for name in args.only.split(",")}
     if not flags_of:
         raise utils.UserError("there must be a candidate")
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
