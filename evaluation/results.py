@@ -193,9 +193,10 @@ def together(found):
     Raises :class:`utils.UserError` where they were not tested on the same tracks.
     """
     first, order = found[0], found[0].predictions.index
-    if not all(same_tracks(first, other) for other in found):
+    columns = [PROBABILITY + genre for genre in first.genres]
+    if not all(same_tracks(first, other) and other.genres == first.genres for other in found):
         raise utils.UserError("only results of the same tracks and genres can speak together")
-    mean = np.mean([result.predictions.loc[order, first.genres] for result in found], axis=0)
+    mean = np.mean([result.predictions.loc[order, columns] for result in found], axis=0)
     network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
     kept = {name: getattr(first, name) for name in ("dataset", "n_train", "train_split", "test_split")}
     return Result.of(mean, mean[:, None], first.truth, order, first.genres, network=network, **kept)

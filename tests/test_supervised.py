@@ -14,7 +14,16 @@ from models import backbones, heads
 from models.classifier import Classifier
 from models.samplecnn import SampleCNN
 from training.options import LINEAR
-from training.supervised import Recipe, apply, batch_size_for, fit, fit_head, layer_wise, norms_of
+from training.supervised import (
+    Recipe,
+    apply,
+    average_into,
+    batch_size_for,
+    fit,
+    fit_head,
+    layer_wise,
+    norms_of,
+)
 from training.views import LabelledFeatures
 
 
@@ -35,12 +44,12 @@ class Judge:
 
     labels = torch.zeros(4, dtype=torch.long)
 
-    def __init__(self, network, said):
-        self.network, self.said, self.states = network, list(said), []
+    def __init__(self, said):
+        self.said, self.states = list(said), []
 
-    def __call__(self):
+    def __call__(self, network):
         accuracy, confidence = self.said[len(self.states)]
-        self.states.append(copy.deepcopy(self.network.state_dict()))
+        self.states.append(copy.deepcopy(network.state_dict()))
         right = torch.arange(4) < round(4 * accuracy)
         return torch.where(right[:, None], torch.tensor([confidence, 0.0]), torch.tensor([0.0, 0.1]))[:, None]
 
@@ -49,7 +58,7 @@ def fit_told(said, keep_start=False, **changes):
     torch.manual_seed(0)
     network = nn.Linear(8, 2)
     features, labels = clusters(2)
-    judge = Judge(network, said)
+    judge = Judge(said)
     batches = LabelledFeatures(features, labels, 10)
     groups = [{"params": list(network.parameters()), "lr": 0.02}]
     log, chosen = fit(network, groups, batches, judge, Judge.labels, recipe(**changes), keep_start=keep_start)
@@ -99,9 +108,27 @@ def test_a_rate_of_nought_moves_no_weight(lr):
     before = copy.deepcopy(network.state_dict())
     features, labels = clusters()
     groups = [{"params": list(network.parameters()), "lr": lr}]
-    judge = functools.partial(apply, network, features)
+    judge = functools.partial(apply, features=features)
     fit(network, groups, LabelledFeatures(features, labels, 10), judge, labels, recipe(num_epochs=1, weight_decay=1))
     assert all(torch.equal(before[name], after) for name, after in network.state_dict().items()) == (lr == 0)
+
+
+def test_the_average_of_the_weights_is_what_is_judged_and_kept():
+    """Of a tenth of the steps at first, then of a hundred; counts of batches are copied, not averaged."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
+    averaged = copy.deepcopy(network)
+    expected = averaged[0].weight.clone()
+    for step in (1, 5, 2000):
+        torch.nn.init.normal_(network[0].weight)
+        network(torch.randn(4, 8))
+        average_into(averaged, network, step)
+        share = max(0.01, 10 / (10 + step))
+        expected = (1 - share) * expected + share * network[0].weight
+    torch.testing.assert_close(averaged[0].weight, expected)
+    assert averaged[1].num_batches_tracked == 3
+    _, _, kept = fit_told([(0.5, 1), (0.75, 1), (0.25, 1), (0.25, 1)], average=True)
+    assert kept == [False, True, False, False]
 
 
 def test_the_same_seed_trains_the_same_head():
@@ -144,7 +171,7 @@ def test_norms_of_every_dimension_keep_their_statistics(dim, held):
     batches = [(x[:10], labels[:10]), (x[10:], labels[10:])]
     before = copy.deepcopy(network.state_dict())
     groups = layer_wise(network, 0.05, 0.5)
-    judge = lambda: network.eval()(x).detach()[:, None]  # noqa: E731
+    judge = lambda one: one.eval()(x).detach()[:, None]  # noqa: E731
     frozen = norms_of(body) if held else ()
     fit(network, groups, batches, judge, labels, recipe(num_epochs=2), frozen=frozen)
     after = network.state_dict()

@@ -1,5 +1,6 @@
 """What once went wrong with experiments and results: runs that are cut off, files that are broken, odd names."""
 
+import functools
 import json
 import os
 import socket
@@ -46,10 +47,10 @@ def stop_at(monkeypatch, tmp_path):
     def stop(step, start):
         steps, real, there = iter(range(1, step)), SimSiam.forward, set(tmp_path.glob("exp/*"))
 
-        def forward(self, x1, x2):
+        def forward(self, *views):
             if next(steps, None) is None:
                 raise KeyboardInterrupt
-            return real(self, x1, x2)
+            return real(self, *views)
 
         with monkeypatch.context() as patch:
             patch.setattr(SimSiam, "forward", forward)
@@ -80,7 +81,7 @@ def change_json(file, change):
 @pytest.mark.parametrize(("step", "in_memory"), [(2, True), (5, False)])
 def test_going_on_within_an_epoch_changes_nothing(train, stop_at, tmp_path, monkeypatch, step, in_memory):
     if not in_memory:
-        monkeypatch.setattr(crops, "_memory", lambda: 0)
+        monkeypatch.setattr(crops, "load", functools.partial(crops.load, in_memory=False))
     command = f"{SHORT} --num_epochs 2"
     whole = tmp_path / "exp" / os.path.basename(train(command))
     stopped, _ = stop_at(step, lambda: train(f"{command} --checkpoint_minutes 1e-9"))
