@@ -21,7 +21,7 @@ LINEAR := --protocol linear
 demo: .venv/installed
 	@$(PY) -m data.synthetic $(DEMO) --seconds 6
 	$(PY) preprocessing.py $(DEMO) --n_mels 64
-	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --num_epochs 20 --batch_size 32 --crop_seconds 3 | tee -a /dev/stderr | tail -1)
+	id=$$($(PY) train_simsiam.py $(DEMO) $(RUNS) --num_epochs 10 --batch_size 32 | tee -a /dev/stderr | tail -1)
 	result=$$($(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) | tee -a /dev/stderr | tail -1)
 	for baseline in random stats; do $(PY) transfer.py --exp_path $$id $(DEMO) $(LINEAR) --baseline $$baseline; done
 	echo
@@ -37,8 +37,9 @@ demo: .venv/installed
 	echo "All of it on one page:     $$id/report.html"
 	echo "The test tracks as a map:  $$(dirname $$result)/features.png"
 	echo
-	echo "That was made-up music. For a song of your own, by a model of real music (pretrained/fma_small_coarse/CARD.md):"
-	echo "    $(PY) predict.py song.mp3"
+	echo "A model of real music comes with the code (pretrained/fma_small_coarse/CARD.md). Made-up songs mean nothing to it,"
+	echo "this is what its answer looks like; for a song of your own: $(PY) predict.py song.mp3"
+	$(PY) predict.py $$(echo $$songs | cut -d " " -f 1-2)
 
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
