@@ -66,13 +66,16 @@ def main(args):
 
 def copy(experiment, result, to):
     """configuration.json, weights and result.json; pre.pth where transfer.pth does not hold all weights."""
-    weights = [Path(result.folder.name) / "transfer.pth"]
-    if not Network(**result.network).saved_whole:
-        weights.append(Path("pre.pth"))
-    for file in weights:
+    transfer = result.folder.name
+    whole = Network(**result.network).saved_whole
+    for file in [f"{transfer}/transfer.pth"] + ([] if whole else ["pre.pth"]):
         utils.save_weights(to / file, in_half(utils.load_weights(experiment.folder / file)))
-    for file in (Path("configuration.json"), Path(result.folder.name) / "result.json"):
-        utils.write_json(to / file, without_places(utils.read_json(experiment.folder / file)))
+    configuration = utils.read_json(experiment.folder / "configuration.json")
+    utils.write_json(to / "configuration.json", without_places(configuration))
+    content = without_places(utils.read_json(result.folder / "result.json"))
+    content["weights"] = utils.digest(to / transfer / "transfer.pth")  # they are other files now
+    content["network"]["pretrained"] = None if whole else utils.digest(to / "pre.pth")
+    utils.write_json(to / transfer / "result.json", content)
 
 
 def in_half(state):
