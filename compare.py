@@ -54,8 +54,9 @@ def get_args_parser():
 
 def main(args):
     found = read_all(args.experiments, args.exp_dir)
-    mean = [results.together(found)] if args.together else []
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
+    apart = [result for result in found if not baseline or result.folder != baseline.folder]
+    mean = [results.together(apart)] if args.together else []
     if baseline and baseline.folder not in [result.folder for result in found]:
         found.append(baseline)
     found += mean

@@ -114,6 +114,8 @@ def pretrain(name, common, exp_dir, args):
     flags = ["--method", name, "--num_epochs", args.num_epochs, *shlex.split(args.train_flags)]
     if models.METHODS[name].default_backbone in backbones.RESNETS:
         flags += ["--backbone", args.backbone]
+    if models.METHODS[name].default_views > 2:
+        flags += ["--num_views", 2]  # as many as the others see in an epoch
     for method, more in args.own:
         flags += shlex.split(more) if method == name else []
     return utils.call("train_simsiam.py", *common, *flags, show=True)

@@ -57,7 +57,7 @@ def main(args):
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
-    whole = result.num_crops == 1 and args.num_crops is None
+    whole = result.flags.get("whole", result.num_crops == 1) and args.num_crops is None  # older ones do not say
     listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
     network = load_classifier(result, experiment, device)
     if experiment.settings.kind != "embedding" and not (result.crop_seconds and result.num_crops):

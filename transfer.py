@@ -27,6 +27,7 @@ from models import backbones, heads
 from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
+from training.frozen import evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
 from training.networks import state_of
@@ -34,6 +35,8 @@ from training.options import open_given, resolve
 from training.supervised import apply, fit, fit_head, layer_wise, norms_of
 from training.task import Task
 from training.views import LabelledViews, Views
+
+NORMS_TRACKS = 200  # that the BatchNorm statistics of a network from scratch are measured on
 
 
 def get_args_parser():
@@ -264,7 +267,13 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     batches = LabelledViews(views, task.labels[0], labelled, recipe.batch_size)
-    judge = lambda one: apply(one.head, cut.extract(one.backbone, task.validation))  # noqa: E731
+    shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
+
+    def judge(one):
+        if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's
+            fit_norms(one.backbone, cut.views(task.train, shown))
+        return apply(one.head, cut.extract(one.backbone, task.validation))
+
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)
     test = cut.extract(network.backbone, task.test)
     return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)

@@ -84,6 +84,10 @@ def main(args):
         raise utils.UserError("there must be a candidate")
     utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
     rows = read_rows(out / "recipe.csv")
+    changed = {name for (name, *_), row in rows.items() if row["flags"] != all_flags(args, flags_of.get(name, ""))}
+    changed &= set(flags_of)
+    if changed:
+        raise utils.UserError(f"{out} has runs of {', '.join(sorted(changed))} by other flags: choose another --out")
     names = list(flags_of)
     for epochs in sorted(args.epochs):
         run_round(names, flags_of, epochs, rows, args, out / "recipe.csv")
@@ -119,10 +123,14 @@ def run_round(names, flags_of, epochs, rows, args, path):
         name, _, seed = key
         common = ["--dataset", args.dataset, "--data_dir", args.data_dir, "--exp_dir", args.exp_dir]
         common += ["--device", args.device, "--seed", seed]
-        flags = f"{args.train_flags} {flags_of[name]}"
+        flags = all_flags(args, flags_of[name])
         row = trials.trial(common, flags, args.transfer_flags, epochs)
-        rows[key] = {"candidate": name, "epochs": epochs, "seed": seed, **row, "flags": flags.strip()}
+        rows[key] = {"candidate": name, "epochs": epochs, "seed": seed, **row, "flags": flags}
         utils.write_csv(path, COLUMNS, [[one[column] for column in COLUMNS] for one in rows.values()])
+
+
+def all_flags(args, own):
+    return f"{args.train_flags} {own}".strip()
 
 
 def mean_score(rows, name, epochs, num_seeds):

@@ -110,7 +110,8 @@ def listen(experiment, folder):
             utils.write_csv(truth, ["track_id", "genre_top"], [[file.stem, expected] for file in files])
             said = utils.call("predict.py", "--exp_path", experiment, "--truth", truth, *files)
         right, of = map(int, re.match(r"(\d+) of (\d+) right", said).groups())
-        heard[genre] = {"expected": expected, "right": right, "of": of}
+        names = [file.name for file in files]
+        heard[genre] = {"expected": expected, "right": right, "of": of, "files": names}
     if not heard:
         raise utils.UserError(f"--listen {folder} has none of the folders {', '.join(EXPECTED)} with files in it")
     return heard
@@ -125,11 +126,13 @@ def card(folder):
     (result,) = (results.read(file.parent) for file in folder.glob("*/result.json"))
     return CARD.format(
         network=result.network_name, protocol=result.protocol, layer=result.network["layer"],
-        n_train=result.n_train, dataset=result.dataset, genres=", ".join(result.genres),
+        n_train=result.n_train, dataset=result.dataset, about=ABOUT.get(result.dataset, ""),
+        genres=", ".join(result.genres), num_genres=len(result.genres),
         sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
         crop=result.crop_seconds,
         pretrain=experiment.versions["command"], transfer=result.versions["command"], name=result.folder.name,
         figures=figures(result), genre_table=genre_table(result), heard=heard_of(folder / "heard.json"),
+        listen=" --listen GTZAN" if (folder / "heard.json").is_file() else "",
         calibration=tables.number(result.metrics["calibration_error"], times=100, digits=0),
     )  # fmt: skip
 
@@ -166,29 +169,35 @@ Clips of another collection, GTZAN (Tzanetakis & Cook 2002), under the name that
 genre. Genres without a counterpart (jazz, blues, reggae, disco) are left out. The clips end at 11 kHz, see below."""
 
 
+ABOUT = {  # what no file says of a dataset
+    "fma_small_coarse": """ They are of FMA-small (Defferrard et al. 2017), under their artists' Creative Commons
+terms. What is called the test split is FMA's own validation split; earlier recipes were tested on it, too. FMA's own
+test split has no part in this.""",
+}
+
+
 CARD = """\
 # The model that ships
 
 `python predict.py song.mp3` uses it: a network pre-trained without labels ({network}) and a classifier
-({protocol}, on `{layer}`) of eight genres: {genres}.
+({protocol}, on `{layer}`) of {num_genres} genres: {genres}.
 Weights and figures only, no music.
 
 ## Data
 
-`{dataset}`: FMA-small (Defferrard et al. 2017) as log-mel spectrograms at {sample_rate} Hz,
+`{dataset}`: log-mel spectrograms at {sample_rate} Hz,
 one column in {seconds:.2f} s, in dB relative to the loudest moment of each 30 s clip. The classifier learned from
-{n_train} training tracks. What is called the test split is FMA's own validation split; FMA's own test split has no
-part in this. The clips are under their artists' Creative Commons terms.
+{n_train} training tracks.{about}
 
 ## Made by
 
 ```sh
 {pretrain}
 {transfer}
-python -m benchmarks.ship --exp_path ID --transfer {name}
+python -m benchmarks.ship --exp_path ID --transfer {name}{listen}
 ```
 
-Matrices are stored in half precision; the figures are those of full precision.
+The figures were measured before the matrices were stored in half precision.
 
 ## How often it is right
 
@@ -202,7 +211,7 @@ Matrices are stored in half precision; the figures are those of full precision.
 
 ## What it cannot do
 
-- It knows eight genres and always names one of them. They are what FMA's artists called their own music.
+- It knows {num_genres} genres and always names one of them. They are what the artists called their own music.
 - Its percentages are only roughly probabilities: they are off by {calibration} points on average.
 - It hears timbre, not rhythm or melody: a column in {seconds:.2f} s, each looked at nearly alone.
 - A file whose sample rate is below {sample_rate} Hz lacks the upper bands. predict.py continues them from those

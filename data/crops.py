@@ -48,11 +48,12 @@ class _Crops:
     def disjoint_starts(self, tracks, num_frames, num_crops=2):
         """First frames of ``num_crops`` crops, in random order, for each of ``tracks`` (any shape): (num_crops, …).
 
-        They do not overlap where a track is long enough; where it is not, they are spread from its begin to its end.
+        They do not overlap where a track is long enough; where it is not, each is anywhere.
         """
         room = (self.lengths[tracks] - num_frames).clamp_min(0)  # for the last crop to begin in
-        apart = (room // (num_crops - 1)).clamp_max(num_frames)
-        slack = (room - num_frames * (num_crops - 1)).clamp_min(0)
+        fits = room >= num_frames * (num_crops - 1)
+        apart = torch.where(fits, num_frames, 0)
+        slack = room - apart * (num_crops - 1)
         starts = (torch.rand(num_crops, *tracks.shape) * (slack + 1)).long().sort(0).values
         number = torch.arange(num_crops).view(-1, *[1] * tracks.ndim)
         return (starts + number * apart).gather(0, torch.rand(num_crops, *tracks.shape).argsort(0))

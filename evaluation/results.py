@@ -194,11 +194,13 @@ def together(found):
     """
     first, order = found[0], found[0].predictions.index
     columns = [PROBABILITY + genre for genre in first.genres]
-    if not all(same_tracks(first, other) and other.genres == first.genres for other in found):
-        raise utils.UserError("only results of the same tracks and genres can speak together")
+    alike = [(one.genres, one.train_split, one.label_fraction) for one in found]
+    if not all(same_tracks(first, one) for one in found) or any(one != alike[0] for one in alike):
+        raise utils.UserError("only results of the same tracks, genres and labels can speak together")
     mean = np.mean([result.predictions.loc[order, columns] for result in found], axis=0)
     network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
-    kept = {name: getattr(first, name) for name in ("dataset", "n_train", "train_split", "test_split")}
+    names = ("dataset", "n_train", "train_split", "test_split", "label_fraction")
+    kept = {name: getattr(first, name) for name in names}
     return Result.of(mean, mean[:, None], first.truth, order, first.genres, network=network, **kept)
 
 

@@ -57,7 +57,7 @@ def mlp(num_features, hidden, dim):
 
 
 class Standardise(nn.Module):
-    """(B, D) or (B, L, D) features → zero mean, unit deviation of each, measured once on training features."""
+    """(B, D) or (B, L, D) features → zero mean, unit deviation of each, measured once; constant ones become 0."""
 
     def __init__(self, num_features):
         super().__init__()
@@ -66,7 +66,8 @@ class Standardise(nn.Module):
 
     def measure(self, features):
         self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0).clamp_min(1e-6))
+        std = features.std(0)  # where a few tracks all say the same, another one may say anything
+        self.std.copy_(torch.where(std > 1e-6, std, torch.inf))
 
     def forward(self, x):
         return (x - self.mean) / self.std

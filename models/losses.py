@@ -9,7 +9,7 @@ def negative_cosine_similarity(p, z):
 
     p (B, D) predictions, z (B, D) projections → scalar in [−1, 1]. The caller stops z's gradient.
     """
-    return -F.cosine_similarity(p, z, dim=1).mean()
+    return -F.cosine_similarity(p.float(), z.float(), dim=1).mean()
 
 
 def covariance(z):
@@ -19,7 +19,8 @@ def covariance(z):
     the sum of squared correlations: 0 when no two dimensions say the same.
     """
     z = z.float() - z.float().mean(0)
-    matrix = z.T @ z / (len(z) - 1)
+    with torch.autocast(z.device.type, enabled=False):
+        matrix = z.T @ z / (len(z) - 1)
     return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
 
 

@@ -35,7 +35,7 @@ class SimSiam(Method):
 
     def forward(self, *views):
         f, g, h = self.backbone, self.projector, self.predictor
-        z = torch.stack([g(f(x)) for x in views])  # (V, B, dim); each view has its own BatchNorm statistics
+        z = torch.stack([g(f(x)) for x in views]).float()  # (V, B, dim); each view has its own BatchNorm statistics
         p = torch.stack([h(one) for one in z])
         target = (z.sum(0) - z).detach()  # of each view: the other one, or the direction of the others' mean
         loss = D(p.flatten(0, 1), target.flatten(0, 1))

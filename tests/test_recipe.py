@@ -40,21 +40,21 @@ def test_pairs_do_not_overlap_and_stay_inside(held, length):
     assert ((late + length) == held.lengths[tracks]).any()
 
 
-def test_pairs_of_short_tracks_begin_at_their_two_ends(held):
-    tracks = torch.arange(len(held))
-    first, second = held.disjoint_starts(tracks, 50)  # of 60 to 89 frames
-    expected = torch.stack([torch.zeros_like(tracks), held.lengths[tracks] - 50])
-    torch.testing.assert_close(torch.stack([first, second]).sort(0).values, expected)
+def test_crops_of_short_tracks_are_anywhere(held):
+    torch.manual_seed(0)
+    tracks = torch.zeros(500, dtype=torch.long)
+    room = int(held.lengths[0]) - 50  # of 60 to 89 frames
+    for starts in held.disjoint_starts(tracks, 50):
+        assert starts.unique().tolist() == list(range(room + 1))
 
 
-@pytest.mark.parametrize(("length", "apart"), [(15, 15), (50, 3)])
-def test_four_crops_of_a_track_lie_apart_or_are_spread_over_it(held, length, apart):
+def test_four_crops_of_a_track_lie_apart(held):
     torch.manual_seed(0)
     tracks = torch.arange(len(held)).repeat(50)
-    starts = held.disjoint_starts(tracks, length, 4)
-    assert (starts.sort(0).values.diff(dim=0) >= apart).all()  # of 60 to 89 frames
+    starts = held.disjoint_starts(tracks, 15, 4)
+    assert (starts.sort(0).values.diff(dim=0) >= 15).all()  # of 60 to 89 frames
     assert (starts >= 0).all()
-    assert (starts + length <= held.lengths[tracks]).all()
+    assert (starts + 15 <= held.lengths[tracks]).all()
     assert (starts.argmin(0).bincount() > len(tracks) / 8).all()  # each is the earliest now and then
 
 

@@ -136,6 +136,7 @@ def resolve_crops(args, protocol, experiment, folder, device, backbone):
     num_frames = int(folder.tracks["frames"].median()) if whole else folder.settings.frames_in(seconds)
     return {
         "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
+        "whole": whole,
         "num_crops": 1 if whole else 5 if args.num_crops is None else args.num_crops,
         "bf16": backbones.uses_bf16(args.bf16, device, backbone, min(folder.settings.num_rows, num_frames)),
     }
