@@ -60,31 +60,42 @@ def main(args):
     if unknown:
         raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     experiments = [utils.find_experiment(each, args.exp_dir) for each in args.exp_path]
-    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
-    copies = [copied(experiment, out / "exp") for experiment in experiments]
-    rows = read_rows(out / "label_efficiency.csv")
-    keys = [(name, fraction, seed) for seed in range(args.num_seeds) for fraction in fractions for name in names]
-    for key in utils.progress([key for key in keys if key not in rows], desc="runs"):
-        rows[key] = run(*key, copies[key[2] % len(copies)], args)
-        lines = [[row[column] for column in COLUMNS] for row in rows.values()]
-        utils.write_csv(out / "label_efficiency.csv", COLUMNS, lines)
-    shown = [{**rows[key], "name": ROWS[key[0]][1]} for key in sorted(keys, key=lambda key: names.index(key[0]))]
+    weights = [utils.digest(experiment / "pre.pth") for experiment in experiments]
+    with utils.locked(out):
+        kept = {name: getattr(args, name) for name in KEPT}
+        utils.keep_settings(out / "settings.json", {**kept, "weights": weights})
+        copies = [copied(*each, out / "exp") for each in zip(experiments, weights, strict=True)]
+        rows = read_rows(out / "label_efficiency.csv")
+        keys = [(name, fraction, seed) for seed in range(args.num_seeds) for fraction in fractions for name in names]
+        for key in utils.progress([key for key in keys if key not in rows], desc="runs"):
+            rows[key] = run(*key, copies[key[2] % len(copies)], args)
+            lines = [[row[column] for column in COLUMNS] for row in rows.values()]
+            utils.write_csv(out / "label_efficiency.csv", COLUMNS, lines)
+        shown = [{**rows[key], "name": ROWS[key[0]][1]} for key in sorted(keys, key=lambda key: names.index(key[0]))]
+        print(write(shown, args, out))
+    print(out / "label_efficiency.md")
+
+
+def write(shown, args, out):
+    """The table and the figure. Returns the table's text."""
     text = markdown(shown, args)
     utils.write_text(out / "label_efficiency.md", text)
     title = f"{shown[0]['dataset']}: accuracy on {shown[0]['n_test']} {args.test_split} tracks"
     chance = 1 / shown[0]["num_genres"]
     plots.write(out / "label_efficiency.png", plots.label_efficiency, shown, chance, title=title)
-    print(text)
-    print(out / "label_efficiency.md")
+    return text
 
 
-def copied(experiment, folder):
-    """The experiment without its results, which the many runs to come would crowd out. Returns its place."""
+def copied(experiment, weights, folder):
+    """The experiment without its results, which the many runs to come would crowd out. Returns its place.
+
+    Named by the digest of its weights: two experiments may have one name, and one may be trained on.
+    """
     for name in ("configuration.json", "pre.pth"):
-        if not (folder / experiment.name / name).exists():
-            with utils.atomic_path(folder / experiment.name / name) as temporary:
+        if not (folder / weights / name).exists():
+            with utils.atomic_path(folder / weights / name) as temporary:
                 shutil.copyfile(experiment / name, temporary)
-    return folder / experiment.name
+    return folder / weights
 
 
 def read_rows(path):

@@ -8,20 +8,20 @@ Writes an ordinary experiment folder with what predicting needs and nothing else
 """
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 import utils
 from evaluation import results, tables
 from training.experiment import Experiment
-from training.networks import Network
+from training.networks import Network, check_digest
 
 MAX_BYTES = 5_000_000
 EXPECTED = {  # genre of a --listen folder → what FMA would most likely call it
     "hiphop": "Hip-Hop", "rock": "Rock", "metal": "Rock", "pop": "Pop", "classical": "Instrumental",
     "country": "Folk",
 }  # fmt: skip
+OURS = r"CARD\.md|configuration\.json|pre\.pth|heard\.json"
 HERE = {"data_dir": "data", "exp_dir": "exp", "exp_path": "ID", "resume": None}  # flags that name places, as defaults
 
 
@@ -42,23 +42,35 @@ def get_args_parser():
 def main(args):
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = results.read(experiment.folder / args.transfer)
-    out = Path(args.out)
-    if out.exists() and not (out / "CARD.md").is_file():
-        raise utils.UserError(f"--out {out} is there and is no model that this command made: choose another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as parent:
-        made = Path(parent) / out.name
-        copy(experiment, result, made)
-        size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
-        if size > MAX_BYTES:
-            raise utils.UserError(f"{size / 1e6:.1f} MB are too much to ship, {MAX_BYTES / 1e6:g} are allowed")
-        heard = listen(made, Path(args.listen)) if args.listen else {}
-        if heard:
-            utils.write_json(made / "heard.json", heard)
-        utils.write_text(made / "CARD.md", card(made))
-        shutil.rmtree(out, ignore_errors=True)
-        made.rename(out)
+    check_digest(result.folder / "transfer.pth", result.weights)
+    check_digest(experiment.folder / "pre.pth", result.network["pretrained"])
+    out = Path(args.out).resolve()
+    with utils.locked(out):
+        check_replaceable(out, experiment.folder.resolve())
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as parent:
+            made, before = Path(parent) / "made", Path(parent) / "before"
+            copy(experiment, result, made)
+            size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
+            if size > MAX_BYTES:
+                raise utils.UserError(f"{size / 1e6:.1f} MB are too much to ship, {MAX_BYTES / 1e6:g} are allowed")
+            heard = listen(made, Path(args.listen)) if args.listen else {}
+            if heard:
+                utils.write_json(made / "heard.json", heard)
+            utils.write_text(made / "CARD.md", card(made))
+            if out.exists():
+                out.rename(before)
+            made.rename(out)
     print(out / "CARD.md")
+
+
+def check_replaceable(out, source):
+    """Raises :class:`utils.UserError` where ``out`` holds anything that this command has not written there."""
+    if out == source or out in source.parents or source in out.parents:
+        raise utils.UserError(f"--out {out} would replace the experiment it is made of: choose another folder")
+    there = [path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()]
+    others = [name for name in there if not re.fullmatch(r"[^/]+/(result\.json|transfer\.pth)|" + OURS, name)]
+    if out.exists() and (not out.is_dir() or others or "CARD.md" not in there):
+        raise utils.UserError(f"--out {out} is there and is no model that this command made: choose another folder")
 
 
 # ------------------------------------------------------------------ what is copied

@@ -48,7 +48,7 @@ def test_every_row_share_and_seed_is_run_once_on_validation(tmp_path, asked):
     assert {(given["--protocol"], given.get("--baseline")) for given in asked} == {
         ("linear", None), ("finetune", None), ("scratch", None), ("linear", "kmeans"),
     }  # fmt: skip
-    used = {(given["--seed"], given["--exp_path"].name) for given in asked}
+    used = {(given["--seed"], (given["--exp_path"] / "pre.pth").read_text()) for given in asked}
     assert used == {(0, "111111"), (1, "222222"), (2, "111111")}
     table = pd.read_csv(out / "label_efficiency.csv")
     assert len(table) == len(asked)
@@ -62,7 +62,7 @@ def test_every_row_share_and_seed_is_run_once_on_validation(tmp_path, asked):
 def test_the_experiments_are_left_as_they_are_and_no_weights_pile_up(tmp_path, asked):
     out = run(tmp_path, "--num_seeds 1 --rows frozen")
     assert sorted(file.name for file in (tmp_path / "exp" / "111111").iterdir()) == ["configuration.json", "pre.pth"]
-    assert (out / "exp" / "111111" / "pre.pth").read_text() == "111111"
+    assert {path.read_text() for path in out.glob("exp/*/pre.pth")} == {"111111", "222222"}
     assert list(out.rglob("result.json"))
     assert not list(out.rglob("transfer.pth"))
 

@@ -50,12 +50,24 @@ def test_it_holds_what_predicting_needs_and_names_no_folder_of_ours(made):
     assert {x.dtype for name, x in weights.items() if "running" in name} == {torch.float32}
 
 
+def test_weights_that_are_not_the_results_are_not_shipped(made):
+    weights = utils.load_weights(made.home.experiment / "pre.pth")
+    utils.save_weights(made.home.experiment / "pre.pth", {name: x * 2 for name, x in weights.items()})
+    with pytest.raises(utils.UserError, match="not the one that the result was made with"):
+        call(ship, made.command)
+
+
 def test_a_model_is_made_anew_but_nothing_else_is_replaced(made, tmp_path):
     before = (made.folder / "CARD.md").read_text()
-    (made.folder / "stray").touch()
     call(ship, made.command)
     assert (made.folder / "CARD.md").read_text() == before
-    assert not (made.folder / "stray").exists()
+    assert {path.name for path in made.folder.parent.iterdir()} == {"tiny"}
+    (made.folder / "stray").touch()
+    with pytest.raises(utils.UserError, match="no model that this command made"):
+        call(ship, made.command)
+    assert (made.folder / "stray").exists()
+    with pytest.raises(utils.UserError, match="would replace the experiment"):
+        call(ship, f"{made.command} --out {made.home.experiment}")
     with pytest.raises(utils.UserError, match="no model that this command made"):
         call(ship, f"{made.command} --out {made.home.data_dir}")
     assert [path.name for path in made.folder.parent.iterdir()] == ["tiny"]

@@ -254,7 +254,7 @@ def test_scratch_begins_at_random_and_moves_everything(run):
     before = weights_of(run.pretrained.experiment / "pre.pth")
     after, repeated = (weights_of(one / "transfer.pth") for one in (folder, again))
     assert not torch.equal(after["backbone.0.0.weight"], before["backbone.0.0.weight"])
-    assert after["backbone.0.1.num_batches_tracked"] == 3  # its BatchNorm does learn
+    assert after["backbone.0.1.running_mean"].any()  # its BatchNorm has measured
     assert all(torch.equal(tensor, repeated[name]) for name, tensor in after.items())
     assert result["network"]["method"] is None
 
