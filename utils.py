@@ -317,7 +317,7 @@ def sweep(folder):
         else:
             left.append(file)
     if left:
-        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if no other machine is writing them")
+        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if nobody is writing them")
 
 
 def _is_running(process):

@@ -22,6 +22,7 @@ import train_simsiam
 import transfer
 import utils
 from benchmarks import recipe
+from benchmarks.stress import mutated
 from data import crops
 from evaluation import plots, report, results
 from models.simsiam import SimSiam
@@ -359,24 +360,6 @@ def test_a_dataset_that_is_a_path_is_refused_before_anything_is_made(tmp_path, m
 
 
 # ------------------------------------------------------------------ files that are broken
-
-
-def mutated(content, chance):
-    """The bytes of a file with a bit flipped, an end cut off, something put in, or, in JSON, a value exchanged."""
-    place, kind = int(chance.integers(len(content))), int(chance.integers(5))
-    if kind == 0:
-        return content[:place] + bytes([content[place] ^ 1 << int(chance.integers(8))]) + content[place + 1 :]
-    if kind == 1:
-        return content[:place]
-    if kind == 2 or not content.startswith(b"{"):
-        return content[:place] + [b"9", b",", b"\n", b'"', b"\xff"][int(chance.integers(5))] + content[place:]
-    tree = json.loads(content)
-    branch, key = tree, None
-    while key is None or (isinstance(branch[key], (dict, list)) and branch[key] and chance.random() < 0.8):
-        branch = tree if key is None else branch[key]
-        key = list(branch)[chance.integers(len(branch))] if isinstance(branch, dict) else chance.integers(len(branch))
-    branch[key] = [None, "x", -1, 0, [], {}, True, 1e308, [1], {"a": 1}][chance.integers(10)]
-    return json.dumps(tree).encode()
 
 
 @pytest.fixture(scope="module")
