@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import write_folder
+from conftest import call, write_folder
 
 import preprocessing
 import utils
@@ -305,6 +305,12 @@ def test_an_error_of_any_kind_is_that_of_its_file(music, preprocess, monkeypatch
     made = preprocess(music)
     assert reasons_in(made)["1"].startswith(type(error).__name__)
     assert [row["track_id"] for row in rows_of(made / "tracks.csv")] == ["0", "2"]
+
+
+def test_a_file_that_fails_draws_no_bar_into_a_log(music, tmp_path, capsys):
+    (music / "rock" / "3.wav").write_text("no music")
+    call(preprocessing, f"--dataset own --source {music} --data_dir {tmp_path}/data --n_mels 20 --workers 1")
+    assert capsys.readouterr().err == ""
 
 
 def test_ffmpeg_is_not_waited_for_forever(tmp_path, monkeypatch):

@@ -315,6 +315,15 @@ def test_a_transfer_that_is_stopped_leaves_no_folder(pretrained, run_script, mon
     assert (pretrained.experiment / "tiny_linear" / "result.json").exists()
 
 
+def test_the_next_transfer_removes_what_a_killed_one_was_drawing(pretrained):
+    done = pretrained.experiment / "tiny_linear"
+    utils.write_json(done / "result.json", {})
+    left = done / f".{socket.gethostname()}.{leave_lock(pretrained.experiment)}.0123abcd.tmp.png"
+    left.touch()
+    assert results.new_transfer(pretrained.experiment, "tiny_linear").name == "tiny_linear_2"
+    assert not left.exists()
+
+
 # ------------------------------------------------------------------ odd names
 
 ODD = ["", "p: truth", "prediction", "track_id", "truth"]
