@@ -6,7 +6,7 @@
 On a made-up corpus: preprocessing, training and transfer are killed at random moments, or find the disk full at a
 write, and are run again; in the end everything must be as an uninterrupted run leaves it. Then files of every kind
 are damaged and given to the scripts that read them: an answer, or one sentence, and never another answer of damaged
-weights. Writes <out>/stress.md. Exit status 1 where anything failed, named with its seed. POSIX only.
+weights. Writes <out>/stress.md, line by line. Exit status 1 where anything failed, named with its seed. Linux only.
 """
 
 import builtins
@@ -95,19 +95,26 @@ def get_args_parser():
 def main(args):
     out = Path(args.out).resolve()
     torch.set_num_threads(1)  # no other thread may be running when a process is forked
-    for name in ("corpus", "jobs", "files"):
-        shutil.rmtree(out / name, ignore_errors=True)
+    make_room(out)
     synthetic.write_corpus(out / "corpus" / "data", num_tracks=48, seconds=2)
     rows = []
     with utils.progress(total=args.kills + args.full + args.mutations, desc="stress") as bar:
-        rows += interrupt_all(out, args, bar)
-        rows += damage_all(out, args, bar)
-    text = table(rows)
-    utils.write_text(out / "stress.md", text)
+        for row in itertools.chain(interrupt_all(out, args, bar), damage_all(out, args, bar)):
+            rows.append(row)
+            utils.write_text(out / "stress.md", table(rows))
     faults = [f"{row.what}: {fault}" for row in rows for fault in row.faults]
-    print("\n".join([text, *(f"FAILED, --seed {args.seed}: {fault}" for fault in faults), str(out / "stress.md")]))
+    print(table(rows), *(f"FAILED, --seed {args.seed}: {fault}" for fault in faults), out / "stress.md", sep="\n")
     if faults:
         sys.exit(1)
+
+
+def make_room(out):
+    """Remove what an earlier call has left in ``out``. Raises :class:`utils.UserError` where it is another folder."""
+    if out.exists() and any(out.iterdir()) and not (out / "stress.md").is_file():
+        raise utils.UserError(f"--out {out} holds something else: choose a folder that can be emptied")
+    for name in ("corpus", "jobs", "files"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    utils.write_text(out / "stress.md", "")
 
 
 def table(rows):

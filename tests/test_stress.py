@@ -97,6 +97,15 @@ def test_a_reader_that_fails_or_hangs_is_found(made, monkeypatch):
     assert any("KeyError" in fault or "StopIteration" in fault for fault in row.faults)
 
 
+def test_a_folder_of_something_else_is_not_emptied(tmp_path):
+    (tmp_path / "files").mkdir()
+    with pytest.raises(utils.UserError, match="holds something else"):
+        stress.make_room(tmp_path)
+    (tmp_path / "stress.md").touch()
+    stress.make_room(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["stress.md"]
+
+
 def test_which_answers_are_wrong():
     right = (0, "Rock 90%", "")
     assert stress.what_is_wrong(right, right, "other") is None
