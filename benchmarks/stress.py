@@ -40,7 +40,7 @@ from data import synthetic
 from evaluation import report, tables  # noqa: F401  some are imported for the processes to come alone
 from training import given, layer_sweep  # noqa: F401
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parents[1]
 SECONDS = 60  # that reading a damaged file, or stopping, may take
 MEMORY = 2 * 2**30  # bytes that reading a damaged file may take
 TIMES = {"versions", "seconds", "clips_per_second"}  # what differs between two runs of the same
