@@ -290,7 +290,7 @@ def convert(tracks, folder, extractor, workers):
         for track, frames, reason in run_workers(todo, folder, extractor, workers):
             if reason:
                 failed[track.track_id] = reason
-                bar.set_postfix(failed=len(failed))
+                bar.set_postfix(failed=len(failed), refresh=False)
             else:
                 done[track.track_id] = frames
             bar.update()

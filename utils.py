@@ -84,10 +84,9 @@ def run(main, parser, argv=None):
     """Parse, run, and turn a :class:`UserError` or a lack of memory into one line and the exit status 2; Ctrl-C and
     SIGTERM, which end a run alike, into 130 and 143."""
     args = parser.parse_args(argv)
-    if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        return main(args)
+        with _terminable():
+            return main(args)
     except UserError as error:
         line, status = f"error: {error}", 2
     except OSError as error:  # disk full, no permission …
@@ -101,6 +100,19 @@ def run(main, parser, argv=None):
         advice = " ".join(getattr(stop, "__notes__", [])) or "run the same command again"
         line, status = f"stopped: {advice}", 128 + number
     sys.exit(_say(line, status))  # out here, where the error has gone and a progress bar with it
+
+
+@contextlib.contextmanager
+def _terminable():
+    """SIGTERM raises :class:`Terminated` while the block runs; after it there is nothing to tidy."""
+    if threading.current_thread() is not threading.main_thread():  # which may not say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _terminate(number, frame):
@@ -317,7 +329,7 @@ def sweep(folder):
         else:
             left.append(file)
     if left:
-        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if no other machine is writing them")
+        print(f"{len(left)} unfinished files, such as {left[0]}: remove them if nobody is writing them")
 
 
 def _is_running(process):
@@ -487,7 +499,9 @@ def save_weights(path, state):
     try:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:  # torch.save writes a path's name into it
             torch.save(state, file)
-    except RuntimeError:  # how torch says that a write came up short
+    except RuntimeError as error:  # how torch says that a write came up short, or that it was stopped in one
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         raise UserError(f"{path} could not be written: is the disk full?") from None
 
 

@@ -212,8 +212,9 @@ def same_tracks(a, b):
 def new_transfer(experiment, name):
     """``experiment/name``, or with a number behind it where that is taken: no result is overwritten.
 
-    Those without a result are named; what a killed run has certainly left is removed.
+    Those without a result are named; what a killed run has certainly left is removed, also of its pictures.
     """
+    utils.sweep(experiment)
     for folder in sorted(experiment.glob("*/")):
         done = (folder / "result.json").exists() or utils.remove_killed(folder, "result.json")
         if folder.name.startswith(name) and not done and not utils.is_locked(folder):

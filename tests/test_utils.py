@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import math
 import os
 import signal
@@ -140,6 +141,28 @@ def test_what_killed_processes_left_is_swept_and_what_is_another_hosts_is_named(
     utils.sweep(tmp_path)
     assert not capsys.readouterr().out
     assert (tmp_path / "a" / "x.npy").exists()
+
+
+def test_sigterm_is_heard_while_main_runs_and_ends_what_has_ended():
+    before, heard = signal.getsignal(signal.SIGTERM), []
+    utils.run(lambda args: heard.append(signal.getsignal(signal.SIGTERM)), argparse.ArgumentParser(), [])
+    assert heard == [utils._terminate]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_is_stopped_while_it_writes_weights_is_stopped(tmp_path, monkeypatch):
+    class File(io.FileIO):
+        writes = 0
+
+        def write(self, data):
+            self.writes += 1
+            if self.writes == 3:  # once, as a signal does: torch goes on to close its archive
+                raise utils.Terminated
+            return super().write(data)
+
+    monkeypatch.setattr("builtins.open", lambda path, mode: File(path, "w"))
+    with pytest.raises(utils.Terminated):
+        utils.save_weights(tmp_path / "a.pth", {"a": torch.zeros(10)})
 
 
 def test_a_row_is_a_line_whatever_its_names(tmp_path):

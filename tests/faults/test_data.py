@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import write_folder
+from conftest import call, write_folder
 
 import preprocessing
 import utils
+from benchmarks.stress import mutated
 from data import check, collection, crops, extractors, folder, logmel, vectors
 from data.settings import Spectrogram
 
@@ -306,6 +307,12 @@ def test_an_error_of_any_kind_is_that_of_its_file(music, preprocess, monkeypatch
     assert [row["track_id"] for row in rows_of(made / "tracks.csv")] == ["0", "2"]
 
 
+def test_a_file_that_fails_draws_no_bar_into_a_log(music, tmp_path, capsys):
+    (music / "rock" / "3.wav").write_text("no music")
+    call(preprocessing, f"--dataset own --source {music} --data_dir {tmp_path}/data --n_mels 20 --workers 1")
+    assert capsys.readouterr().err == ""
+
+
 def test_ffmpeg_is_not_waited_for_forever(tmp_path, monkeypatch):
     (tmp_path / "slow").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "slow").chmod(0o755)
@@ -323,23 +330,6 @@ def test_two_preprocessings_of_one_folder_do_not_mix(music, tmp_path, preprocess
 
 
 # ------------------------------------------------------------------ 17. half-written and tampered
-
-
-def mutations(content, count, chance):
-    """``content`` with bits flipped, parts cut out, and bytes put in."""
-    for _ in range(count):
-        changed = bytearray(content)
-        for _ in range(chance.integers(1, 4)):
-            at, how = chance.integers(len(changed) + 1), chance.integers(4)
-            if how == 0 and at < len(changed):
-                changed[at] ^= 1 << chance.integers(8)
-            elif how == 1:
-                del changed[at : at + chance.integers(1, 30)]
-            elif how == 2:
-                del changed[at:]
-            else:
-                changed[at:at] = chance.choice([b"\0", b"-", b"9" * 30, b"\n", b'"', b"[" * 2000, b"NaN", b"\xff,"])
-        yield bytes(changed)
 
 
 def read_spectrograms(data_dir):
@@ -390,8 +380,8 @@ def test_a_changed_file_is_one_sentence_or_none(attacked, name):
     file, read = attacked[name]
     content, refused = file.read_bytes(), 0
     head = content[:130] if name in ("npy", "embedding") else content  # the values are any values
-    for changed in mutations(head, 60, np.random.default_rng(0)):
-        file.write_bytes(changed + content[len(head) :])
+    for seed in range(60):
+        file.write_bytes(mutated(head, np.random.default_rng(seed)) + content[len(head) :])
         begin = time.monotonic()
         said = what_is_said(read)
         refused += bool(said)

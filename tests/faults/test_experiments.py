@@ -23,6 +23,7 @@ import train_simsiam
 import transfer
 import utils
 from benchmarks import recipe
+from benchmarks.stress import mutated
 from data import crops
 from evaluation import plots, report, results
 from models.simsiam import SimSiam
@@ -315,6 +316,15 @@ def test_a_transfer_that_is_stopped_leaves_no_folder(pretrained, run_script, mon
     assert (pretrained.experiment / "tiny_linear" / "result.json").exists()
 
 
+def test_the_next_transfer_removes_what_a_killed_one_was_drawing(pretrained):
+    done = pretrained.experiment / "tiny_linear"
+    utils.write_json(done / "result.json", {})
+    left = done / f".{socket.gethostname()}.{leave_lock(pretrained.experiment)}.0123abcd.tmp.png"
+    left.touch()
+    assert results.new_transfer(pretrained.experiment, "tiny_linear").name == "tiny_linear_2"
+    assert not left.exists()
+
+
 # ------------------------------------------------------------------ odd names
 
 ODD = ["", "p: truth", "prediction", "track_id", "truth"]
@@ -360,24 +370,6 @@ def test_a_dataset_that_is_a_path_is_refused_before_anything_is_made(tmp_path, m
 
 
 # ------------------------------------------------------------------ files that are broken
-
-
-def mutated(content, chance):
-    """The bytes of a file with a bit flipped, an end cut off, something put in, or, in JSON, a value exchanged."""
-    place, kind = int(chance.integers(len(content))), int(chance.integers(5))
-    if kind == 0:
-        return content[:place] + bytes([content[place] ^ 1 << int(chance.integers(8))]) + content[place + 1 :]
-    if kind == 1:
-        return content[:place]
-    if kind == 2 or not content.startswith(b"{"):
-        return content[:place] + [b"9", b",", b"\n", b'"', b"\xff"][int(chance.integers(5))] + content[place:]
-    tree = json.loads(content)
-    branch, key = tree, None
-    while key is None or (isinstance(branch[key], (dict, list)) and branch[key] and chance.random() < 0.8):
-        branch = tree if key is None else branch[key]
-        key = list(branch)[chance.integers(len(branch))] if isinstance(branch, dict) else chance.integers(len(branch))
-    branch[key] = [None, "x", -1, 0, [], {}, True, 1e308, [1], {"a": 1}][chance.integers(10)]
-    return json.dumps(tree).encode()
 
 
 @pytest.fixture(scope="module")
