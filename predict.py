@@ -91,7 +91,7 @@ def choose_transfer(experiment, name):
     """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
     there = {file.parent.name: results.read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
-        raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment.name}")
+        raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
     if name and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
     return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)

@@ -1,6 +1,6 @@
 """Pre-train a network on spectrograms without labels: SimSiam (Chen & He 2021), BYOL, SimCLR or an autoencoder.
 
-    python train_simsiam.py --size small                                 FMA-small, ResNet-50
+    python train_simsiam.py --size small                                 FMA-small, the frame encoder
     python train_simsiam.py --dataset gtzan --backbone resnet18          another collection, a smaller network
     python train_simsiam.py --num_epochs 100 --batch_size 64 --size small --backbone resnet101 \\
                             --aug image --lam 0.7 --aug_p 0.6            the paper's
@@ -60,7 +60,7 @@ def get_args_parser():
     group = parser.add_argument_group("data")
     group.add_argument("--size", choices=["small", "medium"], help="FMA of this size: short for --dataset fma_<size>")
     group.add_argument("--dataset", help="name of a spectrogram folder: <data_dir>/<dataset>_npy")
-    group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    group.add_argument("--data_dir", help="folder of the spectrogram folders (default: data; resumed: as before)")
     group.add_argument(
         "--num_tracks", type=utils.count, help="train on so many tracks only, evenly chosen (default: all)"
     )
@@ -323,6 +323,7 @@ def resolve(args):
     return utils.Flags(**{
         **vars(args),
         **options,
+        "data_dir": args.data_dir or "data",
         "dataset": args.dataset or f"fma_{args.size}",
         "backbone": args.backbone or method.default_backbone,
         "num_views": method.default_views if args.num_views is None else args.num_views,
@@ -376,7 +377,8 @@ def open_resumed(args):
 
 def resumed_flags(experiment, args):
     """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
-    here = {name: getattr(args, name) for name in ("data_dir", "exp_dir", "device")}
+    here = {name: getattr(args, name) for name in ("exp_dir", "device")}
+    here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", "data")
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})
     parser = get_args_parser()

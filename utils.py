@@ -6,6 +6,7 @@ Imports nothing of ours.
 import argparse
 import contextlib
 import csv
+import difflib
 import hashlib
 import json
 import math
@@ -75,9 +76,20 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return super()._get_help_string(action)
 
 
+class ScriptParser(argparse.ArgumentParser):
+    """It says what is wrong in one sentence, as everything here does, without the usage of all flags."""
+
+    def error(self, message):
+        known = [flag for action in self._actions for flag in action.option_strings]
+        for word in re.findall(r"(--\w+)", message) if message.startswith("unrecognized") else ():
+            near = difflib.get_close_matches(word, known, 1) or [flag for flag in known if flag.endswith(word[2:])]
+            message += f"; did you mean {near[0]}?" if near else ""
+        self.exit(2, f"error: {message} (--help explains every flag)\n")
+
+
 def script_parser(doc):
     """An ArgumentParser whose description is the script's docstring."""
-    return argparse.ArgumentParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter)
+    return ScriptParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter)
 
 
 def run(main, parser, argv=None):

@@ -92,9 +92,10 @@ class Result:
 
     @property
     def network_name(self):
-        """What made the features, in two or three words: ``simsiam resnet18``, ``random resnet18``, ``stats``."""
-        kind, method, backbone = (self.network[key] for key in ("kind", "method", "backbone"))
-        return " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
+        """What made the features, in a few words: ``simsiam resnet18``, ``simsiam frames, stage2+stats``, ``stats``."""
+        kind, method, backbone, layer = (self.network[key] for key in ("kind", "method", "backbone", "layer"))
+        name = " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
+        return f"{name}, {layer}" if kind == "encoder" and layer not in (None, "backbone") else name
 
     @property
     def summary(self):
