@@ -78,6 +78,23 @@ def test_one_process_at_a_time_writes_what_is_locked(tmp_path):
     assert not list((tmp_path / "data").iterdir())
 
 
+def test_what_is_no_lock_is_neither_written_nor_removed(tmp_path):
+    lock, precious = tmp_path / ".own_npy.lock", tmp_path / "precious.txt"
+    precious.write_text("precious")
+    for make in (
+        lambda: lock.symlink_to(precious),
+        lambda: lock.symlink_to(tmp_path / "nowhere"),
+        lambda: lock.hardlink_to(precious),
+        lambda: os.mkfifo(lock),
+    ):
+        make()
+        with pytest.raises(utils.UserError, match="is none: move it away"), utils.locked(tmp_path / "own_npy"):
+            pytest.fail("it is no lock")
+        assert precious.read_text() == "precious"
+        assert sorted(tmp_path.iterdir()) == [lock, precious]
+        lock.unlink()
+
+
 def test_flags_do_not_change():
     flags = utils.Flags(lr=0.0, seed=1)
     assert vars(flags) == {"lr": 0.0, "seed": 1}
