@@ -36,6 +36,7 @@ HOUR = 3600
 SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
 UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
+CALLED = "SIAMUSIC_CALLED"  # in the environment of a script that another one runs
 OWNER = r"process (\d+) on (.*)"  # what a lock holds
 
 
@@ -87,6 +88,8 @@ def run(main, parser, argv=None):
     args = parser.parse_args(argv)
     if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
         signal.signal(signal.SIGTERM, _terminate)
+        if os.environ.pop(CALLED, None):
+            threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         return main(args)
     except UserError as error:
@@ -106,6 +109,12 @@ def run(main, parser, argv=None):
 
 def _terminate(number, frame):
     raise Terminated
+
+
+def _end_with_caller():
+    """The standard input of a script that was begun by :func:`call` ends when the caller does, however that ends."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_of_memory(error):
@@ -528,7 +537,7 @@ def load_weights(path, device="cpu"):
 
 
 def call(script, *flags, show=False):
-    """Run another of our scripts and return its last line; ``show`` lets its output be seen.
+    """Run another of our scripts and return its last line; ``show`` lets its output be seen. It ends with this one.
 
     Raises :class:`UserError` with the script's own last word.
     """
@@ -536,8 +545,9 @@ def call(script, *flags, show=False):
     lines = [""]
     if show:
         print(shlex.join(command[1:]), flush=True)
-    with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None if show else errors, text=True) as process:
+    with tempfile.TemporaryFile("w+") as errors, _leash() as leash:
+        pipes = {"stdin": leash, "stdout": subprocess.PIPE, "stderr": None if show else errors}
+        with subprocess.Popen(command, **pipes, env={**os.environ, CALLED: "1"}, text=True) as process:
             try:
                 for line in process.stdout:
                     lines.append(line.strip())
@@ -551,6 +561,17 @@ def call(script, *flags, show=False):
     if process.returncode:
         raise UserError(f"{script} failed ({said[-1]}); run again to go on from there")
     return lines[-1]
+
+
+@contextlib.contextmanager
+def _leash():
+    """The end of a pipe in which nothing comes, and whose other end closes when this process ends."""
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def keep_settings(path, settings):

@@ -249,6 +249,25 @@ def test_a_script_that_is_called_ends_with_the_one_that_calls_it(tmp_path, monke
     assert time.monotonic() - begin < 30
 
 
+def test_a_script_ends_when_the_one_that_calls_it_is_killed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(utils, "__file__", str(tmp_path / "utils.py"))
+    asks = "import os, select; print(os.environ['SIAMUSIC_CALLED'], select.select([0], [], [], 0)[0])"
+    (tmp_path / "called.py").write_text(asks)
+    assert utils.call("called.py") == "1 []"  # its standard input is open, and says nothing
+    monkeypatch.setenv("SIAMUSIC_CALLED", "1")
+    before, stdin, (read, write) = signal.getsignal(signal.SIGTERM), os.dup(0), os.pipe()
+    os.dup2(read, 0)
+    try:
+        with pytest.raises(SystemExit) as exit_info:
+            utils.run(lambda args: [os.close(write), time.sleep(5)], argparse.ArgumentParser(), [])
+        assert exit_info.value.code == 128 + signal.SIGTERM
+    finally:
+        os.dup2(stdin, 0)
+        signal.signal(signal.SIGTERM, before)
+        os.close(stdin)
+        os.close(read)
+
+
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
