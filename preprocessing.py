@@ -244,23 +244,40 @@ def prepare_folder(folder, settings, overwrite):
     """Make ``folder``, or keep what it holds when that has the same settings.
 
     Raises :class:`utils.UserError` when it has others, or none, unless ``overwrite``. Then the old folder is moved
-    away, so that the new one never holds an array of other settings, and removed when the new one is done.
+    away, so that the new one never holds an array of other settings, and removed when the new one is done. It comes
+    back where its settings are asked for before that.
     """
-    file = folder / "spectrogram.json"
-    differing = []
-    if file.exists():
-        differing = read_settings(file).differences(settings, apart_from=["index_of"])
-    elif any(folder.glob("*/*.npy")):
-        differing = ["unknown ones: spectrogram.json is missing"]
+    here, waiting = folder.resolve(), replaced(folder)  # the folder itself may be a link to another disk
+    differing = differences(here, settings)
     if differing and not overwrite:
+        before = f" (what was there before is still in {waiting}, and comes back with its settings)"
         raise utils.UserError(
-            f"{folder} holds arrays with other settings ({', '.join(differing)}): "
-            "choose the same, another --dataset name, or --overwrite to throw them away"
+            f"{folder} holds arrays with other settings ({', '.join(differing)}): choose the same, "
+            f"another --dataset name, or --overwrite to throw them away{before if waiting.exists() else ''}"
         )
     if differing:
+        set_aside(folder)
+    if not here.exists() and waiting.exists() and not differences(waiting, settings):
+        os.replace(waiting, here)
+    here.mkdir(parents=True, exist_ok=True)
+    utils.write_json(folder / "spectrogram.json", settings.to_json())
+
+
+def differences(folder, settings):
+    """How the settings of what ``folder`` holds differ from ``settings``, in words: [] where nothing does."""
+    file = folder / "spectrogram.json"
+    if file.exists():
+        return read_settings(file).differences(settings, apart_from=["index_of"])
+    return ["unknown ones: spectrogram.json is missing"] if any(folder.glob("*/*.npy")) else []
+
+
+def set_aside(folder):
+    """Move ``folder`` to where it waits; remove it where it is unfinished and a better one waits there already."""
+    if replaced(folder).exists() and not (folder / "tracks.csv").exists():
+        shutil.rmtree(folder.resolve())
+    else:
         remove_replaced(folder)
         os.replace(folder.resolve(), replaced(folder))
-    utils.write_json(file, settings.to_json())
 
 
 def replaced(folder):

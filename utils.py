@@ -37,6 +37,8 @@ HOUR = 3600
 SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
 UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
+CALLED = "SIAMUSIC_CALLED"  # in the environment of a script that another one runs
+OWNER = r"process (\d+) on (.*)"  # what a lock holds
 
 
 class UserError(Exception):
@@ -96,6 +98,8 @@ def run(main, parser, argv=None):
     """Parse, run, and turn a :class:`UserError` or a lack of memory into one line and the exit status 2; Ctrl-C and
     SIGTERM, which end a run alike, into 130 and 143."""
     args = parser.parse_args(argv)
+    if os.environ.pop(CALLED, None):
+        threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         with _terminable():
             return main(args)
@@ -129,6 +133,12 @@ def _terminable():
 
 def _terminate(number, frame):
     raise Terminated
+
+
+def _end_with_caller():
+    """The standard input of a script that was begun by :func:`call` ends when the caller does, however that ends."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_of_memory(error):
@@ -362,18 +372,20 @@ def locked(path):
 
     The lock is on the file ``.<name>.lock`` beside it, which names the process. The operating system takes it back
     when the process ends, however it ends: one that is left is stale, and is taken over.
-    Raises :class:`UserError` where another process has it.
+    Raises :class:`UserError` where another process has it, or something else has its name.
     """
     file = _lock_of(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(file)
     try:
-        os.truncate(file, 0)
+        os.ftruncate(lock, 0)
+        os.lseek(lock, 0, os.SEEK_SET)
         os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         with contextlib.suppress(OSError):
-            file.unlink()  # while it is still locked
+            if os.path.samestat(os.lstat(file), os.fstat(lock)):
+                file.unlink()  # while it is still locked
         os.close(lock)
 
 
@@ -385,21 +397,37 @@ def _lock_of(path):
 def _lock(file):
     """An open descriptor of ``file``, which it makes and locks. Raises :class:`UserError` where that is taken."""
     while True:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        lock, owner = _open_lock(file)
         try:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(lock, 1000).decode(errors="replace") or "another process"
             os.close(lock)
+            owner = owner or "another process"
             raise UserError(f"{owner} works on the same ({file}): wait until it has ended") from None
         except (ImportError, OSError):  # a system without locks, or a file system
             return lock
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(file), os.fstat(lock)):
+            if os.path.samestat(os.lstat(file), os.fstat(lock)):
                 return lock
         os.close(lock)  # of a file that its process has just removed: make a new one
+
+
+def _open_lock(file):
+    """An open descriptor of ``file``, made where there is none, and the text in it.
+
+    Raises :class:`UserError` for what is no lock, which must not be written: a link, a pipe, a file of other text.
+    """
+    none = UserError(f"{file} has the name of a lock, but is none: move it away")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise none
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    text = os.read(lock, 1000).decode(errors="replace")
+    if text and not re.fullmatch(OWNER, text):
+        os.close(lock)
+        raise none
+    return lock, text
 
 
 def is_locked(path):
@@ -410,7 +438,7 @@ def is_locked(path):
 def was_killed(path):
     """Whether the process that had ``path`` :func:`locked` is certainly gone: its lock alone is left."""
     file = _lock_of(path)
-    owner = re.fullmatch(r"process (\d+) on (.*)", file.read_text(errors="replace")) if file.is_file() else None
+    owner = re.fullmatch(OWNER, file.read_text(errors="replace")) if file.is_file() else None
     if not owner or owner[2] != socket.gethostname() or _is_running(int(owner[1])):
         return False
     with contextlib.suppress(UserError):  # where it is one of a container, whose processes have other numbers
@@ -535,7 +563,7 @@ def load_weights(path, device="cpu"):
 
 
 def call(script, *flags, show=False):
-    """Run another of our scripts and return its last line; ``show`` lets its output be seen.
+    """Run another of our scripts and return its last line; ``show`` lets its output be seen. It ends with this one.
 
     Raises :class:`UserError` with the script's own last word.
     """
@@ -543,8 +571,9 @@ def call(script, *flags, show=False):
     lines = [""]
     if show:
         print(shlex.join(command[1:]), flush=True)
-    with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None if show else errors, text=True) as process:
+    with tempfile.TemporaryFile("w+") as errors, _leash() as leash:
+        pipes = {"stdin": leash, "stdout": subprocess.PIPE, "stderr": None if show else errors}
+        with subprocess.Popen(command, **pipes, env={**os.environ, CALLED: "1"}, text=True) as process:
             try:
                 for line in process.stdout:
                     lines.append(line.strip())
@@ -558,6 +587,17 @@ def call(script, *flags, show=False):
     if process.returncode:
         raise UserError(f"{script} failed ({said[-1]}); run again to go on from there")
     return lines[-1]
+
+
+@contextlib.contextmanager
+def _leash():
+    """The end of a pipe in which nothing comes, and whose other end closes when this process ends."""
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def keep_settings(path, settings):

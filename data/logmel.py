@@ -31,6 +31,8 @@ MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spec
 BLOCK = 2**20  # samples of each channel that are read at a time
 UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it
 ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma; 40 on: the size
+# what ffmpeg may take a file for: no playlists
+CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 FFMPEG_SECONDS = 600  # ffmpeg may take for one file
 
 
@@ -105,7 +107,8 @@ def _read_with_soundfile(path, sample_rate, max_seconds):
 
 
 def _read_with_ffmpeg(path, sample_rate, max_seconds):
-    stream = ffmpeg.input(str(path.resolve()), protocol_whitelist="file").output(
+    only = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}  # a file must not speak of others
+    stream = ffmpeg.input(str(path.resolve()), **only).output(
         "pipe:", format="f32le", ac=1, ar=sample_rate, vn=None, t=max_seconds + 1
     )
     with stream.run_async(cmd=ffmpeg_binary(), pipe_stdout=True, pipe_stderr=True) as process:

@@ -92,7 +92,7 @@ class Result:
 
     @property
     def network_name(self):
-        """What made the features, in a few words: ``simsiam resnet18``, ``simsiam frames, stage2+stats``, ``stats``."""
+        """What made the features, in a few words: ``simsiam frames, stage2+stats``, ``stats``."""
         kind, method, backbone, layer = (self.network[key] for key in ("kind", "method", "backbone", "layer"))
         name = " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
         return f"{name}, {layer}" if kind == "encoder" and layer not in (None, "backbone") else name

@@ -86,6 +86,15 @@ def test_reads_m4a_through_ffmpeg(tmp_path):
     assert abs(len(waveform) / RATE - 3.0) < 0.15
 
 
+@pytest.mark.parametrize("playlist", ["ffconcat version 1.0\nfile six.mp3\n", "#EXTM3U\n#EXTINF:6,\nsix.mp3\n"])
+@pytest.mark.parametrize("name", ["x.mp3", "x.m3u8"])
+def test_a_playlist_is_not_followed(tmp_path, playlist, name):
+    soundfile.write(tmp_path / "six.mp3", tone(), RATE)
+    (tmp_path / name).write_text(playlist)
+    with pytest.raises(logmel.AudioError, match="not audio that soundfile or ffmpeg can read"):
+        logmel.read_audio(tmp_path / name, RATE)
+
+
 def test_broken_files_are_named(tmp_path):
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "text.mp3").write_text("this is not music\n" * 500)

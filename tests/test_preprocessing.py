@@ -163,6 +163,38 @@ def test_other_settings_are_refused_or_start_anew(music, tmp_path, run_script):
     assert {np.load(path).shape[0] for path in folder.glob("*/*.npy")} == {24}
 
 
+def test_what_is_overwritten_waits_until_the_new_one_is_whole(music, tmp_path, run_script, monkeypatch):
+    command = f"--dataset own --source {music} --data_dir {tmp_path}/data --workers 1 --n_mels"
+    folder = Path(run_script(preprocessing, f"{command} 20"))
+    before, waiting = state_of(folder / "rock"), folder.with_name(".own_npy.replaced")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    for n_mels in (24, 28):  # the second finds what the first has begun
+        with monkeypatch.context() as patch:
+            patch.setattr(preprocessing, "convert", stop)
+            with pytest.raises(KeyboardInterrupt):
+                run_script(preprocessing, f"{command} {n_mels} --overwrite")
+        assert len(list(waiting.glob("*/*.npy"))) == 10
+    with pytest.raises(utils.UserError, match=rf"is still in {waiting}, and comes back with its settings"):
+        run_script(preprocessing, f"{command} 20")
+    run_script(preprocessing, f"{command} 20 --overwrite")
+    assert state_of(folder / "rock") == before
+    assert not waiting.exists()
+
+
+def test_a_folder_that_is_a_link_is_overwritten_where_it_lies(music, tmp_path, run_script):
+    (tmp_path / "disk" / "own").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own_npy").symlink_to(tmp_path / "disk" / "own")
+    command = f"--dataset own --source {music} --data_dir {tmp_path}/data --workers 1 --n_mels"
+    run_script(preprocessing, f"{command} 20")
+    run_script(preprocessing, f"{command} 24 --overwrite")
+    assert {np.load(path).shape[0] for path in (tmp_path / "disk" / "own").glob("*/*.npy")} == {24}
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["own"]
+
+
 def test_nothing_that_can_be_converted_is_an_error(tmp_path, run_script):
     (tmp_path / "music" / "rock").mkdir(parents=True)
     (tmp_path / "music" / "rock" / "a.mp3").touch()

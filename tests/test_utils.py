@@ -79,6 +79,23 @@ def test_one_process_at_a_time_writes_what_is_locked(tmp_path):
     assert not list((tmp_path / "data").iterdir())
 
 
+def test_what_is_no_lock_is_neither_written_nor_removed(tmp_path):
+    lock, precious = tmp_path / ".own_npy.lock", tmp_path / "precious.txt"
+    precious.write_text("precious")
+    for make in (
+        lambda: lock.symlink_to(precious),
+        lambda: lock.symlink_to(tmp_path / "nowhere"),
+        lambda: lock.hardlink_to(precious),
+        lambda: os.mkfifo(lock),
+    ):
+        make()
+        with pytest.raises(utils.UserError, match="is none: move it away"), utils.locked(tmp_path / "own_npy"):
+            pytest.fail("it is no lock")
+        assert precious.read_text() == "precious"
+        assert sorted(tmp_path.iterdir()) == [lock, precious]
+        lock.unlink()
+
+
 def test_flags_do_not_change():
     flags = utils.Flags(lr=0.0, seed=1)
     assert vars(flags) == {"lr": 0.0, "seed": 1}
@@ -253,6 +270,25 @@ def test_a_script_that_is_called_ends_with_the_one_that_calls_it(tmp_path, monke
     with pytest.raises(utils.Terminated):
         utils.call("long.py", show=True)
     assert time.monotonic() - begin < 30
+
+
+def test_a_script_ends_when_the_one_that_calls_it_is_killed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(utils, "__file__", str(tmp_path / "utils.py"))
+    asks = "import os, select; print(os.environ['SIAMUSIC_CALLED'], select.select([0], [], [], 0)[0])"
+    (tmp_path / "called.py").write_text(asks)
+    assert utils.call("called.py") == "1 []"  # its standard input is open, and says nothing
+    monkeypatch.setenv("SIAMUSIC_CALLED", "1")
+    before, stdin, (read, write) = signal.getsignal(signal.SIGTERM), os.dup(0), os.pipe()
+    os.dup2(read, 0)
+    try:
+        with pytest.raises(SystemExit) as exit_info:
+            utils.run(lambda args: [os.close(write), time.sleep(5)], argparse.ArgumentParser(), [])
+        assert exit_info.value.code == 128 + signal.SIGTERM
+    finally:
+        os.dup2(stdin, 0)
+        signal.signal(signal.SIGTERM, before)
+        os.close(stdin)
+        os.close(read)
 
 
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
