@@ -134,7 +134,7 @@ LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}
 WITHOUT = {"method": None}  # a configuration without pre-training
 OLDER = {  # what differs in result.json, in the flags of the experiment, in its spectrogram; the record; its name
     "linear probe": ({}, {}, {}, {}, "simsiam resnet18"),
-    "projector": ({"layer": "projector"}, {}, {}, {"layer": "projector"}, "simsiam resnet18"),
+    "projector": ({"layer": "projector"}, {}, {}, {"layer": "projector"}, "simsiam resnet18, projector"),
     "statistics beside an experiment": (
         {"baseline": "stats", "backbone": "stats"}, {}, {},
         {"kind": "statistics", "method": None, "backbone": None}, "stats",

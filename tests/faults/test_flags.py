@@ -95,7 +95,7 @@ def test_nonsense_is_refused_in_one_sentence(script, capsys):
     for (_, name), text in itertools.product(numbers_of(parser), NONSENSE):
         said = refusal(parser, name, text, capsys)
         assert said, f"{name} takes {text!r}"
-        assert re.search(rf": error: argument {name}: '.*' is not a ", said)
+        assert re.search(rf"error: argument {name}: '.*' is not a ", said)
 
 
 @every_script
