@@ -185,6 +185,15 @@ def fractions(text):
     return [fraction(one) for one in text.split(",")]
 
 
+def flags(text):
+    """Flags of another script as one text, which ``shlex.split`` takes apart."""
+    try:
+        shlex.split(text)
+    except ValueError as error:  # a quotation mark without the other
+        raise argparse.ArgumentTypeError(f"{text!r} is no text of flags: {str(error).lower()}") from None
+    return text
+
+
 def device(name):
     """``auto``, ``cpu``, or an accelerator that torch sees, such as ``cuda`` or ``cuda:1``: its name."""
     try:
@@ -577,6 +586,8 @@ def _leash():
 def keep_settings(path, settings):
     """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already."""
     there = read_json(path) if path.exists() else settings
+    if not isinstance(there, dict):
+        raise UserError(f"{path} does not hold the settings of runs: choose another --out")
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         changes = ", ".join(f"{name} {there.get(name)} → {settings[name]}" for name in differing)

@@ -273,6 +273,15 @@ def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
         utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+    utils.write_json(tmp_path / "settings.json", [])
+    with pytest.raises(utils.UserError, match="does not hold the settings of runs"):
+        utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+
+
+def test_flags_as_one_text_can_be_taken_apart():
+    assert utils.flags("--lr 0.1 --note 'a b'") == "--lr 0.1 --note 'a b'"
+    with pytest.raises(argparse.ArgumentTypeError, match="is no text of flags: no closing quotation"):
+        utils.flags('"')
 
 
 def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):
