@@ -513,6 +513,7 @@ def save_array(path, array):
 def digest(path):
     """The first 16 hexadecimal digits of a file's SHA-256. Raises :class:`UserError` when it is missing."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError:
@@ -531,6 +532,7 @@ def save_weights(path, state):
 def load_weights(path, device="cpu"):
     """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
     try:
+        check_file(path)
         with zipfile.ZipFile(path) as archive:  # torch writes check sums, but does not look at them
             damaged = archive.testzip()
         if not damaged:

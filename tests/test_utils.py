@@ -169,9 +169,11 @@ def test_a_row_is_a_line_whatever_its_names(tmp_path):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x")
-    for read in (utils.read_json, utils.load_array):
+    for read in (utils.read_json, utils.load_array, utils.digest):
         with pytest.raises(OSError, match="is not a file"):
             read(tmp_path / "x")
+    with pytest.raises(utils.UserError, match="is not a readable weight file"):
+        utils.load_weights(tmp_path / "x")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a"', "\xff"])
