@@ -35,9 +35,14 @@ def get_args_parser():
     parser.add_argument("--num_epochs", type=utils.count, default=20, help="of each pre-training")
     parser.add_argument("--num_seeds", type=utils.count, default=2, help="runs of each condition")
     parser.add_argument(
-        "--train_flags", default="", help='more flags for train_simsiam.py: "--method byol --lam 0.6"'
+        "--train_flags",
+        type=utils.flags,
+        default="",
+        help='more flags for train_simsiam.py: "--method byol --lam 0.6"',
     )
-    parser.add_argument("--transfer_flags", default="", help="more flags for transfer.py, as one text")
+    parser.add_argument(
+        "--transfer_flags", type=utils.flags, default="", help="more flags for transfer.py, as one text"
+    )
     parser.add_argument("--jobs", type=utils.count, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser

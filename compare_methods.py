@@ -46,10 +46,14 @@ def get_args_parser():
     parser.add_argument("--methods", default=",".join(ORDER), help="comma list of what to compare")
     parser.add_argument("--num_epochs", type=utils.count, default=50, help="of every pre-training, and of scratch")
     parser.add_argument("--backbone", default="resnet18", help="of all but the autoencoder, which has conv8")
-    parser.add_argument("--train_flags", default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"')
-    parser.add_argument("--transfer_flags", default="", help="more flags for transfer.py, as one text")
     parser.add_argument(
-        "--own", nargs=2, action="append", default=[], metavar=("METHOD", "FLAGS"),
+        "--train_flags", type=utils.flags, default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"'
+    )
+    parser.add_argument(
+        "--transfer_flags", type=utils.flags, default="", help="more flags for transfer.py, as one text"
+    )
+    parser.add_argument(
+        "--own", nargs=2, type=utils.flags, action="append", default=[], metavar=("METHOD", "FLAGS"),
         help='more flags for the pre-training of one method: --own simclr "--temperature 0.2"',
     )  # fmt: skip
     parser.add_argument("--seed", type=utils.whole, default=0, help="of every run")

@@ -209,6 +209,15 @@ def fractions(text):
     return [fraction(one) for one in text.split(",")]
 
 
+def flags(text):
+    """Flags of another script as one text, which ``shlex.split`` takes apart."""
+    try:
+        shlex.split(text)
+    except ValueError as error:  # a quotation mark without the other
+        raise argparse.ArgumentTypeError(f"{text!r} is no text of flags: {str(error).lower()}") from None
+    return text
+
+
 def device(name):
     """``auto``, ``cpu``, or an accelerator that torch sees, such as ``cuda`` or ``cuda:1``: its name."""
     try:
@@ -528,6 +537,7 @@ def save_array(path, array):
 def digest(path):
     """The first 16 hexadecimal digits of a file's SHA-256. Raises :class:`UserError` when it is missing."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError:
@@ -548,6 +558,7 @@ def save_weights(path, state):
 def load_weights(path, device="cpu"):
     """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
     try:
+        check_file(path)
         with zipfile.ZipFile(path) as archive:  # torch writes check sums, but does not look at them
             damaged = archive.testzip()
         if not damaged:
@@ -603,6 +614,8 @@ def _leash():
 def keep_settings(path, settings):
     """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already."""
     there = read_json(path) if path.exists() else settings
+    if not isinstance(there, dict):
+        raise UserError(f"{path} does not hold the settings of runs: choose another --out")
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         changes = ", ".join(f"{name} {there.get(name)} → {settings[name]}" for name in differing)

@@ -63,8 +63,13 @@ def get_args_parser():
         "--keep", type=utils.fraction, default=0.34, help="share of the candidates that the next round gets"
     )
     parser.add_argument("--num_seeds", type=utils.count, default=2, help="runs of each candidate in each round")
-    parser.add_argument("--train_flags", default="", help="flags of train_simsiam.py for all candidates, as one text")
-    parser.add_argument("--transfer_flags", default="", help="flags of transfer.py, as one text")
+    parser.add_argument(
+        "--train_flags",
+        type=utils.flags,
+        default="",
+        help="flags of train_simsiam.py for all candidates, as one text",
+    )
+    parser.add_argument("--transfer_flags", type=utils.flags, default="", help="flags of transfer.py, as one text")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--exp_dir", default="exp/recipe/exp", help="folder of the experiments")
     parser.add_argument("--out", default="exp/recipe", help="folder of the table")

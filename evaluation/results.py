@@ -329,6 +329,7 @@ def _read_predictions(path, genres):
     text = dict.fromkeys(("track_id", "truth", "prediction"), str)
     columns = [PROBABILITY + genre for genre in genres]
     try:
+        utils.check_file(path)
         table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
         if not {*columns} <= {*table.columns}:  # older ones have the genres' bare names
             table = table.rename(columns=dict(zip(genres, columns, strict=True)))

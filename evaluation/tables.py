@@ -43,6 +43,7 @@ def with_interval(value, interval, digits=3, times=1, sign=""):
 def read(path, columns=(), **options):
     """A CSV that has ``columns`` as a data frame; ``options`` of pandas.read_csv. Raises :class:`utils.UserError`."""
     try:
+        utils.check_file(path)
         table = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise utils.UserError(f"{path} does not exist") from None

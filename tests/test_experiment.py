@@ -1,6 +1,8 @@
 """Experiment folders: what is written is what is read, and what is none of ours gets one sentence."""
 
+import dataclasses
 import json
+import os
 import shutil
 
 import pandas as pd
@@ -94,6 +96,13 @@ def test_the_pretrained_method_comes_with_its_weights(pretrained_once):
     state = experiment.method().state_dict()
     assert set(state) == set(weights)
     assert all(torch.equal(state[name], weights[name]) for name in weights)
+
+
+def test_a_log_that_is_no_file_is_not_waited_for(tmp_path):
+    made = new(tmp_path)
+    os.mkfifo(made.folder / "train_log.csv")
+    made = dataclasses.replace(made, flags=made.flags.but(method="simsiam", num_epochs=3))
+    assert made.epochs == (0, 3)
 
 
 def test_without_pretraining_there_is_no_method(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,9 @@ def test_the_numbers_are_read_without_the_tables(tmp_path):
     result = results.read(folder)
     assert result.metrics["n_test"] == 200
     with pytest.raises(utils.UserError, match="run transfer"):
+        _ = result.predictions
+    os.mkfifo(folder / "predictions.csv")
+    with pytest.raises(OSError, match="is not a file"):
         _ = result.predictions
 
 

@@ -1,5 +1,9 @@
 """evaluation.tables: aligned text, Markdown and numbers."""
 
+import os
+
+import pytest
+
 from evaluation import tables
 
 HEAD, ROWS = ["name", "note", "share"], [["a|b", "", "1.5"], ["folk", "", "–"]]
@@ -30,3 +34,9 @@ def test_numbers():
     assert tables.with_interval(0.4664, [0.432, 0.501]) == "0.466 [0.432, 0.501]"
     assert tables.with_interval(0.05, (-0.01, 0.11), 1, 100, "+") == "+5.0 [-1.0, +11.0]"
     assert tables.with_interval(0.5, None) == "0.500"
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(OSError, match="is not a file"):
+        tables.read(tmp_path / "x.csv")

@@ -192,9 +192,11 @@ def test_a_row_is_a_line_whatever_its_names(tmp_path):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x")
-    for read in (utils.read_json, utils.load_array):
+    for read in (utils.read_json, utils.load_array, utils.digest):
         with pytest.raises(OSError, match="is not a file"):
             read(tmp_path / "x")
+    with pytest.raises(utils.UserError, match="is not a readable weight file"):
+        utils.load_weights(tmp_path / "x")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a"', "\xff"])
@@ -296,6 +298,15 @@ def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
         utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+    utils.write_json(tmp_path / "settings.json", [])
+    with pytest.raises(utils.UserError, match="does not hold the settings of runs"):
+        utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+
+
+def test_flags_as_one_text_can_be_taken_apart():
+    assert utils.flags("--lr 0.1 --note 'a b'") == "--lr 0.1 --note 'a b'"
+    with pytest.raises(argparse.ArgumentTypeError, match="is no text of flags: no closing quotation"):
+        utils.flags('"')
 
 
 def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):

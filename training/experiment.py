@@ -88,7 +88,7 @@ class Experiment:
         """(epochs of the pre-training that are done, epochs it was to have): (0, 0) where there was none to be."""
         wanted = getattr(self.flags, "num_epochs", 0) if self.flags.method else 0
         log = self.folder / "train_log.csv"
-        return len(log.read_text(errors="replace").splitlines()) - 1 if log.exists() else 0, wanted
+        return len(log.read_text(errors="replace").splitlines()) - 1 if log.is_file() else 0, wanted
 
 
 FLAGS = {  # what every script reads of them → what they can be
