@@ -137,7 +137,8 @@ def card(folder):
     experiment = Experiment.read(folder)
     (result,) = (results.read(file.parent) for file in folder.glob("*/result.json"))
     return CARD.format(
-        network=f"{result.network['method']} {result.network['backbone']}", protocol=result.protocol, layer=result.network["layer"],
+        network=f"{result.network['method']} {result.network['backbone']}", protocol=result.protocol,
+        layer=result.network["layer"],
         n_train=result.n_train, dataset=result.dataset, about=ABOUT.get(result.dataset, ""),
         genres=", ".join(result.genres), num_genres=len(result.genres),
         sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
