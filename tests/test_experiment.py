@@ -12,7 +12,7 @@ import torch
 import utils
 from data.crops import Normalisation
 from data.settings import Embedding, Spectrogram
-from training.experiment import Experiment
+from training.experiment import Experiment, tidy
 
 
 class Folder:
@@ -46,6 +46,26 @@ def test_an_experiment_is_made_once(tmp_path):
     made = new(tmp_path)
     assert made.made(tmp_path / "exp") is made
     assert list((tmp_path / "exp").iterdir()) == [made.folder]
+
+
+def test_an_experiment_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(utils, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        new(tmp_path)
+    assert not list((tmp_path / "exp").iterdir())
+
+
+def test_empty_folders_of_experiments_are_removed_when_they_are_old(tmp_path):
+    for name in ("100000", "200000", "300000", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "300000" / "mine.txt").touch()
+    for name in ("200000", "300000", "notes"):
+        os.utime(tmp_path / name, (0, 0))
+    tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["100000", "300000", "notes"]
 
 
 def test_it_is_opened_by_id_and_by_path(pretrained_once):

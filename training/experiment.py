@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,18 +64,22 @@ class Experiment:
             raise utils.UserError(f"{file} is not the configuration of an experiment") from None
 
     def made(self, exp_dir):
-        """The same experiment, with a folder under ``exp_dir`` and configuration.json in it."""
+        """The same experiment, with a folder under ``exp_dir`` and configuration.json in it, or without either."""
         if self.folder:
             return self
         folder = utils.new_experiment(exp_dir)
-        utils.write_json(folder / "configuration.json", {
-            "flags": vars(self.flags),
-            "spectrogram": self.settings.to_json(),
-            "normalisation": self.normalisation and dataclasses.asdict(self.normalisation),
-            "genres": self.genres,
-            "tracks": self.tracks,
-            "versions": self.versions,
-        })  # fmt: skip
+        try:
+            utils.write_json(folder / "configuration.json", {
+                "flags": vars(self.flags),
+                "spectrogram": self.settings.to_json(),
+                "normalisation": self.normalisation and dataclasses.asdict(self.normalisation),
+                "genres": self.genres,
+                "tracks": self.tracks,
+                "versions": self.versions,
+            })  # fmt: skip
+        except BaseException:  # such as a full disk
+            utils.remove_without(folder)
+            raise
         return dataclasses.replace(self, folder=folder)
 
     def method(self, device="cpu"):
@@ -157,6 +162,7 @@ def running(folder):
 
 def tidy(exp_dir):
     """Name experiments that stopped before their end; remove those that were killed with nothing to go on from."""
+    remove_empty(exp_dir)
     stopped = []
     for folder in sorted(file.parent for file in Path(exp_dir).glob("*/configuration.json")):
         if utils.remove_killed(folder, *RESULTS):
@@ -169,3 +175,11 @@ def tidy(exp_dir):
     if stopped:
         more = f" and {len(stopped) - 5} more" if len(stopped) > 5 else ""
         print(f"note: {', '.join(stopped[:5])}{more} stopped before the end: --resume ID goes on, or remove them")
+
+
+def remove_empty(exp_dir):
+    """Remove the empty folders of experiments that never began; a young one may be another run's, just made."""
+    for folder in Path(exp_dir).glob("[0-9]" * 6):
+        with contextlib.suppress(OSError):  # not empty, or gone
+            if time.time() - folder.stat().st_mtime > utils.HOUR:
+                folder.rmdir()
