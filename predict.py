@@ -26,6 +26,8 @@ from evaluation import results
 from training.experiment import Experiment
 from training.networks import load_classifier
 
+LEAST_SECONDS = 0.5  # of a file: of less, any answer would be one of chance
+
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
@@ -116,7 +118,7 @@ def listener(settings, files, seconds=None):
     arrays of this kind cannot be made of them.
     """
     audio = any(Path(file).suffix != ".npy" for file in files)
-    extract = extractors.build(settings) if audio else None
+    extract = extractors.build(settings, min_seconds=LEAST_SECONDS) if audio else None
 
     def listen(path):
         known = settings.num_rows
@@ -180,13 +182,14 @@ def seen_before(answers):
 
 def table(answers, top):
     """One line for each file, and how many are right where the truth is known."""
-    width = max(len(answer["file"]) for answer in answers)
+    names = [utils.printable(answer["file"]) for answer in answers]
+    width = max(map(len, names))
     truths = [answer.get("truth", "?") for answer in answers]
     true_width = max(len("true genre"), *map(len, truths))
     known = any("truth" in answer for answer in answers)
     lines = [f"{'file':{width}}  {'true genre':{true_width}}  genres"] if known else []
-    for answer, truth in zip(answers, truths, strict=True):
-        line = f"{answer['file']:{width}}  " + (f"{truth:{true_width}}  " if known else "")
+    for answer, name, truth in zip(answers, names, truths, strict=True):
+        line = f"{name:{width}}  " + (f"{truth:{true_width}}  " if known else "")
         if "error" in answer:
             lines.append(f"{line}could not be read: {answer['error']}")
             continue

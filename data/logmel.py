@@ -28,6 +28,7 @@ SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memor
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
 PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers turn the sound down
 MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
+LEAST_RATE = 1000  # Hz of a file's own: below it nothing is left of music
 BLOCK = 2**20  # samples of each channel that are read at a time
 UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it
 ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma; 40 on: the size
@@ -95,6 +96,8 @@ def _read(path, sample_rate, max_seconds):
 def _read_with_soundfile(path, sample_rate, max_seconds):
     with soundfile.SoundFile(path) as file:
         rate, blocks, length = file.samplerate, [], 0
+        if rate < LEAST_RATE:
+            raise AudioError(f"its sample rate of {rate} Hz is too low: {LEAST_RATE} Hz are the least")
         while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
             blocks.append(block.mean(axis=1))
             length += len(block)
@@ -194,7 +197,7 @@ def _check_waveform(waveform, sample_rate, min_seconds):
     if len(waveform) == 0:
         raise AudioError("no audio in the file (0 s)")
     if seconds < min_seconds:
-        raise AudioError(f"too short: {seconds:.1f} s, --min_seconds is {min_seconds:g}")
+        raise AudioError(f"too short: {seconds:.1f} s, {min_seconds:g} s are the least")
     if not np.isfinite(waveform).all():
         raise AudioError("holds samples that are not finite numbers")
     if np.abs(waveform).max() < SILENCE:

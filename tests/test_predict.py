@@ -282,13 +282,18 @@ def test_what_cannot_be_read_is_named_beside_the_answers(home, ask, tmp_path):
     good = audio_of(home, rows_of(folder)[0])
     (tmp_path / "text.mp3").write_text("no music")
     (tmp_path / "empty.wav").touch()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2000)
+    soundfile.write(tmp_path / "brief.wav", noise[:100], 8000)
+    soundfile.write(tmp_path / "coarse.wav", noise, 100)
     np.save(tmp_path / "wide.npy", np.zeros((31, 80), dtype=np.uint8))
     np.save(tmp_path / "float.npy", np.zeros((32, 80), dtype=np.float32))
     np.save(tmp_path / "short.npy", np.zeros((32, 0), dtype=np.uint8))
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object))
     (tmp_path / "torn.npy").write_bytes(b"\x93NUMPY")
     reasons = {
-        "text.mp3": "not audio", "empty.wav": "empty file", "gone.wav": "no such file", "gone.npy": "not an array",
+        "text.mp3": "not audio", "empty.wav": "empty file", "gone.wav": "no such file",
+        "brief.wav": r"too short: 0\.0 s, 0\.5 s are the least", "coarse.wav": "sample rate of 100 Hz",
+        "gone.npy": "not an array",
         "wide.npy": r"uint8 of shape \(31, 80\)", "float.npy": "array of float32", "short.npy": r"\(32, 0\)",
         "object.npy": "not an array", "torn.npy": "not an array",
     }  # fmt: skip
@@ -298,6 +303,14 @@ def test_what_cannot_be_read_is_named_beside_the_answers(home, ask, tmp_path):
         assert set(said) == {"file", "error"}
         assert re.search(reason, said["error"]), said
         assert "\n" not in said["error"]
+
+
+def test_a_file_is_one_line_whatever_its_name():
+    answers = [{"file": "a\nb.mp3", "error": "no such file"}, {"file": "c.mp3", "genres": {"Rock": 1.0}}]
+    assert predict.table(answers, top=3).splitlines() == [
+        "a\\nb.mp3  could not be read: no such file",
+        "c.mp3     Rock 100%",
+    ]
 
 
 def test_vectors_that_are_none_of_its_kind_are_named(home, ask, tmp_path):
