@@ -47,7 +47,8 @@ def get_args_parser():
         help="test: for the final figure, when nothing is left to choose",
     )  # fmt: skip
     parser.add_argument(
-        "--transfer_flags", default="", help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"'
+        "--transfer_flags", type=utils.flags, default="",
+        help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"',
     )
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/label_efficiency", help="folder of the table and the figure")
