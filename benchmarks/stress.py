@@ -147,8 +147,10 @@ def start(command, work, full=None):
     It is forked, so that everything is imported. ``full``: see :class:`Disk`. What it says goes to ``<work>.log``.
     """
     sys.stdout.flush()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a script that has not begun is ended by it as any other
     process = os.fork()
     if process:
+        signal.signal(signal.SIGTERM, before)
         return process
     status = 1
     try:
