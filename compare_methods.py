@@ -115,11 +115,12 @@ def pretrain(name, common, exp_dir, args):
             return experiment
         if (experiment / "checkpoint.pth").exists():
             return utils.call("train_simsiam.py", "--resume", experiment.name, *folders, show=True)
-    flags = ["--method", name, "--num_epochs", args.num_epochs, *shlex.split(args.train_flags)]
+    flags = ["--method", name, "--num_epochs", args.num_epochs]
+    if models.METHODS[name].default_views > 2:
+        flags += ["--num_views", 2]  # as many as the others see, unless --train_flags says otherwise
+    flags += shlex.split(args.train_flags)
     if models.METHODS[name].default_backbone in backbones.RESNETS:
         flags += ["--backbone", args.backbone]
-    if models.METHODS[name].default_views > 2:
-        flags += ["--num_views", 2]  # as many as the others see in an epoch
     for method, more in args.own:
         flags += shlex.split(more) if method == name else []
     return utils.call("train_simsiam.py", *common, *flags, show=True)

@@ -61,6 +61,15 @@ def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
         compare_methods.main(args)
 
 
+@pytest.mark.parametrize(("asked", "views"), [("", "2"), ("--num_views 3", "3")])
+def test_simsiam_sees_as_many_views_as_the_others_unless_more_are_asked_for(tmp_path, monkeypatch, asked, views):
+    monkeypatch.setattr(utils, "call", lambda script, *flags, show: [str(flag) for flag in flags])
+    args = compare_methods.get_args_parser().parse_args(["--datasets", "tiny", f"--train_flags={asked}"])
+    flags = compare_methods.pretrain("simsiam", [], tmp_path, args)
+    last = len(flags) - flags[::-1].index("--num_views")  # what argparse goes by
+    assert flags[last] == views
+
+
 def test_unknown_methods_are_named(tmp_path):
     args = compare_methods.get_args_parser().parse_args(["--methods", "simsiam,magic", "--out", str(tmp_path)])
     with pytest.raises(utils.UserError, match="no method magic"):

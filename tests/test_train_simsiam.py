@@ -239,6 +239,12 @@ def test_a_resumed_run_keeps_its_own_flags(train, stop_in):
     assert same_weights(stopped, train("--num_epochs 2 --lr 0.004 --seed 3"))
 
 
+def test_a_run_goes_on_where_its_data_are(train, stop_in, run_script):
+    stopped = stop_in(2, lambda: train("--num_epochs 2"))
+    run_script(train_simsiam, f"--resume {stopped} --device cpu")
+    assert len(log_of(stopped)) == 2
+
+
 def test_what_cannot_be_resumed_is_refused(pretrained, run_script):
     def resume(name):
         run_script(train_simsiam, f"{pretrained.where} --resume {name}")

@@ -96,6 +96,18 @@ def test_what_is_no_lock_is_neither_written_nor_removed(tmp_path):
         lock.unlink()
 
 
+def test_an_unknown_flag_is_one_sentence_that_names_the_flag_that_was_meant(capsys):
+    parser = utils.script_parser("Does this.")
+    parser.add_argument("--num_epochs", type=utils.count, default=1, help="passes")
+    for flags, said in ((["--epochs", "3"], "did you mean --num_epochs?"), (["--num_epochs", "0"], "'0' is not a")):
+        with pytest.raises(SystemExit) as exit_info:
+            parser.parse_args(flags)
+        assert exit_info.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert said in line
+
+
 def test_flags_do_not_change():
     flags = utils.Flags(lr=0.0, seed=1)
     assert vars(flags) == {"lr": 0.0, "seed": 1}
