@@ -19,6 +19,7 @@ import dataclasses
 import time
 
 import torch
+import torch.nn.functional as F
 
 import augment
 import utils
@@ -113,7 +114,7 @@ def get_args_parser():
     )
 
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
-    group.add_argument("--num_epochs", type=utils.count, default=30, help="passes over the training tracks")
+    group.add_argument("--num_epochs", type=utils.count, default=30, help="passes over the training tracks; of few tracks several are one epoch")
     group.add_argument(
         "--patience", type=utils.whole, default=0,
         help="stop when validation has not improved for so many epochs; 0: never",
@@ -121,15 +122,21 @@ def get_args_parser():
     group.add_argument(
         "--batch_size", type=utils.count, help="tracks in a batch (default: 64, of fewer than 256 tracks a quarter)"
     )
-    group.add_argument("--lr", type=utils.positive, help="of AdamW (default: finetune 5e-4, mlp and scratch 1e-3)")
+    group.add_argument("--lr", type=utils.positive, help="of AdamW (default: finetune 1e-4, mlp and scratch 1e-3)")
     group.add_argument("--weight_decay", type=utils.not_negative, default=0.01, help="of AdamW")
     group.add_argument(
         "--layer_decay", type=utils.share, default=0.7,
         help="finetune: each stage of the network learns at this share of the rate of the stage above it",
     )  # fmt: skip
     group.add_argument(
-        "--aug", help="augments finetune and scratch: see train_simsiam.py --help (default: spec, of waveforms none)"
+        "--aug",
+        help="augments finetune and scratch: see train_simsiam.py --help (default: scratch spec, of waveforms none; "
+        "finetune none: it starts from a probe of tracks as they are)",
     )
+    group.add_argument(
+        "--mixup", type=utils.not_negative, default=0.4,
+        help="finetune and scratch blend pairs of tracks and their labels, by shares from Beta(a, a); 0: none",
+    )  # fmt: skip
     group.add_argument("--lam", type=utils.share, help="mixing weight of the augmentations")
     group.add_argument("--aug_p", type=utils.share, help="probability of applying each augmentation")
 
@@ -137,8 +144,8 @@ def get_args_parser():
     group.add_argument("--crop_seconds", type=utils.seconds, help="length of a crop (default: the experiment's)")
     group.add_argument(
         "--num_crops", type=utils.count,
-        help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, statistics and "
-        "the frozen features of 'frames' are of the whole track at once)",
+        help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, 'frames' and "
+        "the rulers hear the whole track at once)",
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
@@ -266,7 +273,8 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     task, cut, flags = given.task, given.cut, given.flags
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
-    batches = LabelledViews(views, task.labels[0], labelled, recipe.batch_size)
+    labels = F.one_hot(task.labels[0], len(task.genres)).float()
+    batches = LabelledViews(views, labels, labelled, recipe.batch_size, flags.mixup)
     shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
 
     def judge(one):

@@ -179,9 +179,9 @@ def used(monkeypatch):
         spy(held, tracks)
         return of(self, held, tracks)
 
-    def spied_init(self, views, labels, tracks, batch_size):
+    def spied_init(self, views, labels, tracks, *more):
         spy(views.crops, tracks)
-        init(self, views, labels, tracks, batch_size)
+        init(self, views, labels, tracks, *more)
 
     monkeypatch.setattr(FrozenFeatures, "of", spied_of)
     monkeypatch.setattr(LabelledViews, "__init__", spied_init)

@@ -1,14 +1,17 @@
 """The batches that the loops iterate over: which tracks, which crops, which labels."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import write_folder
 
 import augment
 import utils
 from data import crops
 from data.folder import open_folder
-from training.views import LabelledFeatures, LabelledViews, TrackViews, Views, check_batch
+from training.views import LEAST_STEPS, LabelledFeatures, LabelledViews, TrackViews, Views, check_batch, mixed
 
 CPU = torch.device("cpu")
 
@@ -76,11 +79,38 @@ def test_views_carry_their_own_labels(folder):
     labels = torch.tensor([genres.index(genre) for genre in views.crops.rows["genre_top"]])
     torch.manual_seed(0)
     tracks = torch.arange(0, 24, 2)
-    batches = list(LabelledViews(views, labels, tracks, 5))
-    assert len(batches) == len(LabelledViews(views, labels, tracks, 5)) == 2
+    batches = list(LabelledViews(views, F.one_hot(labels), tracks, 5))
+    assert len(batches) == len(LabelledViews(views, F.one_hot(labels), tracks, 5)) == LEAST_STEPS
     for x, y in batches:
         bands = x.mean((1, 3))[:, :30].unflatten(1, (3, 10)).mean(2)  # each genre has its own bright bands
-        assert torch.equal(bands.argmax(1), y)
+        assert torch.equal(bands.argmax(1), y.argmax(1))
+
+
+@pytest.mark.parametrize(("num_tracks", "passes"), [(40, 10), (399, 2), (400, 1), (5000, 1)])
+def test_an_epoch_of_few_labels_goes_through_them_again(num_tracks, passes):
+    epoch = LabelledViews(SimpleNamespace(random_starts=torch.zeros_like, batches=lambda requests: [
+        (tracks,) for ((tracks, _),) in requests
+    ]), torch.eye(num_tracks), torch.arange(num_tracks), 20)  # fmt: skip
+    torch.manual_seed(0)
+    seen = torch.cat([x for x, _ in epoch])
+    assert len(seen) == len(epoch) * 20 == passes * (num_tracks // 20) * 20
+    assert seen.bincount().max() == passes
+    if passes > 1:
+        assert not torch.equal(seen[: num_tracks // 20 * 20], seen[num_tracks // 20 * 20 :][: num_tracks // 20 * 20])
+
+
+def test_mixup_blends_labels_by_the_share_of_the_views():
+    torch.manual_seed(0)
+    y = torch.eye(64)
+    x = y[:, None, None, :].clone()  # each view holds its own label
+    blended, labels = mixed(x, y, 0.4)
+    torch.testing.assert_close(blended[:, 0, 0], labels)
+    torch.testing.assert_close(labels.sum(1), torch.ones(64))
+    own = labels.diagonal()
+    assert ((own >= 0.5 - 1e-6) & (own <= 1)).all()
+    assert 0.7 < own.mean() < 0.95
+    assert (labels > 1e-6).sum(1).max() == 2
+    assert mixed(x, y, 0) == (x, y)
 
 
 def test_features_come_as_one_random_crop_with_its_label():

@@ -22,12 +22,13 @@ class Protocol:
     hidden: bool = False  # its head has hidden layers
     batches: bool = True  # logistic regression takes all tracks at once
     average: bool = False  # keeps the running average of its weights
+    aug: str | None = None  # what it augments by, None: as the kind of input asks
 
 
 PROTOCOLS = {
     "linear": Protocol(1e-3, frozen=True, batches=False),
     "mlp": Protocol(1e-3, frozen=True, hidden=True),
-    "finetune": Protocol(5e-4, average=True),
+    "finetune": Protocol(1e-4, average=True, aug="none"),
     "scratch": Protocol(1e-3, pretrained=False, average=True),
 }
 
@@ -93,11 +94,11 @@ def resolve(args, experiment, folder, device):
     if args.sweep_layers:
         check_sweep(args, experiment, name)
     if not protocol.frozen:
-        changes["aug"] = augment.choose(args.aug, folder.settings)
+        changes["aug"] = augment.choose(args.aug or protocol.aug, folder.settings)
     elif args.aug:
         raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
     if kind != "embedding":
-        changes.update(resolve_crops(args, protocol, experiment, folder, device, changes["backbone"]))
+        changes.update(resolve_crops(args, experiment, folder, device, changes["backbone"]))
     return utils.Flags(**{**vars(args), **changes})
 
 
@@ -127,9 +128,9 @@ def backbone_for(asked, settings):
     return name
 
 
-def resolve_crops(args, protocol, experiment, folder, device, backbone):
+def resolve_crops(args, experiment, folder, device, backbone):
     """How a track is cut: for what summarises any length whole, for all else into crops as in the pre-training."""
-    any_length = args.baseline in RULERS or (protocol.frozen and backbone in backbones.WHOLE)
+    any_length = args.baseline in RULERS or backbone in backbones.WHOLE
     whole = any_length and args.crop_seconds is None and args.num_crops is None
     usual = experiment.flags.crop_seconds if experiment else folder.settings.default_crop_seconds()
     seconds = usual if args.crop_seconds is None else args.crop_seconds

@@ -7,6 +7,8 @@ import torch
 
 import utils
 
+LEAST_STEPS = 20  # of a supervised epoch
+
 
 class Views:
     """How a view is made of stored crops: cut with the context that the augmentation reads, augmented, normalised."""
@@ -58,19 +60,25 @@ class TrackViews:
 
 
 class LabelledViews:
-    """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B,)) of ``tracks`` (N,) in random order."""
+    """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B, G)) of ``tracks`` (N,) in random order.
 
-    def __init__(self, views, labels, tracks, batch_size):
+    labels: of all tracks, one-hot (N, G); mixup: see :func:`mixed`. An epoch of few tracks goes through them several
+    times, so that it has ``LEAST_STEPS``: training is made of steps, and few labels would have hardly any.
+    """
+
+    def __init__(self, views, labels, tracks, batch_size, mixup=0.0):
         self.views, self.labels, self.tracks, self.batch_size = views, labels, tracks, batch_size
+        self.mixup = mixup
+        self.passes = -(-LEAST_STEPS // (len(tracks) // batch_size))
 
     def __len__(self):
-        return len(self.tracks) // self.batch_size
+        return self.passes * (len(self.tracks) // self.batch_size)
 
     def __iter__(self):
-        order = shuffled(self.tracks, self.batch_size)
+        order = [batch for _ in range(self.passes) for batch in shuffled(self.tracks, self.batch_size)]
         requests = [((tracks, self.views.random_starts(tracks)),) for tracks in order]
         for tracks, (x,) in zip(order, self.views.batches(requests), strict=True):
-            yield x, self.labels[tracks]
+            yield mixed(x, self.labels[tracks], self.mixup)
 
 
 class LabelledFeatures:
@@ -86,6 +94,21 @@ class LabelledFeatures:
         for tracks in shuffled(torch.arange(len(self.features)), self.batch_size):
             crops = torch.randint(self.features.shape[1], tracks.shape)
             yield self.features[tracks, crops], self.labels[tracks]
+
+
+def mixed(x, y, alpha):
+    """mixup (Zhang et al. 2018): each of x (B, 1, F, T) blended with another of the batch, and y (B, G) just so.
+
+    The share of the sample itself is drawn from Beta(alpha, alpha), the larger half of it; alpha 0 blends nothing.
+    It is the network's input that is blended, as in the paper, not the power of two recordings as in a view.
+    """
+    if not alpha:
+        return x, y
+    share = torch.distributions.Beta(alpha, alpha).sample((len(x),)).to(x)
+    share = torch.maximum(share, 1 - share)
+    other = torch.randperm(len(x)).to(x.device, non_blocking=True)
+    shares = share[:, None, None, None], share[:, None]
+    return tuple(part * one + (1 - part) * one[other] for part, one in zip(shares, (x, y), strict=True))
 
 
 def shuffled(tracks, batch_size):
