@@ -114,7 +114,10 @@ def get_args_parser():
     )
 
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
-    group.add_argument("--num_epochs", type=utils.count, default=30, help="passes over the training tracks; of few tracks several are one epoch")
+    group.add_argument(
+        "--num_epochs", type=utils.count, default=30,
+        help="passes over the training tracks; finetune and scratch: of few tracks several passes are one epoch",
+    )  # fmt: skip
     group.add_argument(
         "--patience", type=utils.whole, default=0,
         help="stop when validation has not improved for so many epochs; 0: never",
