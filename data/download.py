@@ -75,7 +75,7 @@ def bytes_needed(data_dir, name):
     """Of the disk: for what is still to come of an archive, and for what is in it."""
     _, packed, unpacked, _ = ARCHIVES[name]
     archive = data_dir / f"fma_{name}.zip"
-    came = sum(file.stat().st_size for file in (archive, part_of(archive)) if file.exists())
+    came = sum(size_of(file) for file in (archive, fetched_of(archive), part_of(archive)))
     return max(0, 1e9 * packed - came) + 1e9 * unpacked
 
 
@@ -91,16 +91,19 @@ def check_space(folder, num_bytes, what):
 
 def obtain(name, data_dir, url, keep):
     """Make ``data_dir/fma_<name>``: fetch the archive unless it is there, check its sum, unpack it."""
-    archive, sha1 = data_dir / f"fma_{name}.zip", ARCHIVES[name][0]
-    there = archive.exists()
-    if there:
+    folder, archive, sha1 = data_dir / f"fma_{name}", data_dir / f"fma_{name}.zip", ARCHIVES[name][0]
+    if archive.exists():
         check_sum(archive, sha1, "it is damaged or another version: remove it, and it will be fetched")
         print(f"{archive} was there before, and is kept")
+        return unpack(archive, folder)
+    fetched = fetched_of(archive)  # a name of its own, by which the next run knows what may be removed
+    if not fetched.exists():
+        fetch_whole(f"{url.rstrip('/')}/{archive.name}", part_of(archive), fetched, sha1)
+    unpack(fetched, folder)
+    if keep:
+        os.replace(fetched, archive)
     else:
-        fetch_whole(f"{url.rstrip('/')}/{archive.name}", archive, sha1)
-    unpack(archive, data_dir / f"fma_{name}")
-    if not there and not keep:
-        archive.unlink()
+        fetched.unlink()
 
 
 # ------------------------------------------------------------------ fetching
@@ -111,16 +114,20 @@ def part_of(archive):
     return archive.with_name(f"{archive.name}.part")
 
 
-def fetch_whole(address, archive, sha1):
-    """Fetch ``address``; the file ``archive`` is there when all of it has come and its sum is right."""
-    part = part_of(archive)
+def fetched_of(archive):
+    """Where it is then, until it is unpacked."""
+    return archive.with_name(f"{archive.name}.fetched")
+
+
+def fetch_whole(address, part, fetched, sha1):
+    """Fetch ``address`` as ``part``, which becomes ``fetched`` when all of it has come and its sum is right."""
     fetch(address, part)
     try:
         check_sum(part, sha1, f"{address} is not FMA's, or was damaged on the way: try again, or another --url")
     except utils.UserError:
         part.unlink()  # nothing tells which bytes are wrong
         raise
-    os.replace(part, archive)
+    os.replace(part, fetched)
 
 
 def fetch(address, part):
@@ -219,7 +226,7 @@ def unpack(archive, folder):
             check_members(members, archive, folder)
             total = sum(member.file_size for member in members)  # zipfile never writes more than that
             check_space(folder.parent, total, f"what is in {archive}")
-            with utils.progress(total=total, unit="B", unit_scale=True, desc=f"unpacking {archive.name}") as bar:
+            with utils.progress(total=total, unit="B", unit_scale=True, desc=f"unpacking {folder.name}") as bar:
                 for member in members:
                     packed.extract(member, beside)
                     bar.update(member.file_size)

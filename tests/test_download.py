@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         well = act in ("well", "no ranges")
         self.wfile.write(content[begin:] if well else content[begin : begin + third_of(content)])
         if act == "stall":
-            self.server.stalled.wait(5)
+            self.server.gave_up = not self.server.stalled.wait(5)
 
     def log_message(self, *args):
         pass
@@ -70,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     """A server of small archives whose sums are the published ones, and a client with little patience."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.plan, server.asked, server.stalled = [], [], threading.Event()
+    server.plan, server.asked, server.stalled, server.gave_up = [], [], threading.Event(), False
     server.files = {"fma_metadata.zip": zipped(METADATA), "fma_small.zip": zipped(AUDIO, zipfile.ZIP_BZIP2)}
     server.url = f"http://127.0.0.1:{server.server_port}/"
     archives = dict(download.ARCHIVES)
@@ -166,6 +166,7 @@ def test_a_broken_connection_is_taken_up_again(server, tmp_path, plan, ranges):
     server.plan, third = list(plan), third_of(server.files["fma_metadata.zip"])
     fetched(server, tmp_path)
     assert (tmp_path / "fma_metadata" / "tracks.csv").read_bytes() == METADATA["fma_metadata/tracks.csv"]
+    assert not server.gave_up  # before the client did
     assert [asked for _, asked in server.asked] == [None, *(f"bytes={n * third}-" if n else None for n in ranges)]
 
 
@@ -228,10 +229,10 @@ def test_a_killed_unpacking_is_done_again(server, tmp_path, monkeypatch):
         patch.setattr(download.os, "replace", lambda a, b: stop() if b.name == "fma_metadata" else a.rename(b))
         with pytest.raises(KeyboardInterrupt):
             fetched(server, tmp_path)
-    (tmp_path / ".fma_metadata.unpacking" / "left").touch()
-    assert names_in(tmp_path) == [".fma_metadata.unpacking", "fma_metadata.zip"]
+    (tmp_path / ".fma_metadata.unpacking" / "fma_metadata" / "left").touch()
+    assert names_in(tmp_path) == [".fma_metadata.unpacking", "fma_metadata.zip.fetched"]
     fetched(server, tmp_path)
-    assert names_in(tmp_path) == ["fma_metadata", "fma_metadata.zip"]
+    assert names_in(tmp_path) == ["fma_metadata"]
     assert names_in(tmp_path / "fma_metadata") == ["tracks.csv"]
     assert len(server.asked) == 1
 
