@@ -5,6 +5,7 @@
     python preprocessing.py --dataset gtzan --source DIR    any folder of genre sub-folders
     python preprocessing.py --dataset arena --source DIR    Kakao arena: log-mels that are there already, not copied
     python preprocessing.py --dataset gtzan --check         duplicates and oddities of what is made
+    python preprocessing.py --size small --check            … and first, whether FMA's mp3 files are as published
     python preprocessing.py --size small --features music2vec               embeddings instead of spectrograms
     python preprocessing.py --dataset clap --features embeddings --source vectors.npz    … that you have already
     python preprocessing.py --features exp:154874                           … of your own pre-trained experiment
@@ -13,7 +14,7 @@
 
 Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped, by
 Ctrl-C or kill, and run again: what is already made of the same files with the same settings is kept. A file that
-cannot be used is named, with the reason. Get FMA from https://github.com/mdeff/fma.
+cannot be used is named, with the reason. python -m data.download fetches FMA.
 Embeddings are arrays (layers, dimensions), which transfer.py --dataset NAME classifies without an experiment.
 """
 
@@ -32,7 +33,7 @@ import numpy as np
 import torch
 
 import utils
-from data import arena, check, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
+from data import arena, check, checksums, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
 from data.collection import Extractor
 from data.folder import COLUMNS, inside
 from data.settings import Waveform, read_settings
@@ -97,7 +98,8 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument(
         "--check", action="store_true",
-        help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made",
+        help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made, and "
+        "with --size damaged and missing mp3 files, by FMA's own checksums, before and after it is made",
     )  # fmt: skip
     group.add_argument(
         "--min_seconds", type=utils.not_negative, default=5.0, help="name and skip clips that are shorter"
@@ -113,7 +115,7 @@ def get_args_parser():
 
 def main(args):
     if args.check:
-        return check_dataset(args.data_dir, dataset_name(args.size, args.dataset))
+        return check_dataset(Path(args.data_dir), args.size, dataset_name(args.size, args.dataset))
     name, found, extractor = open_source(args)
     found = collection.leave_out_unwritable(found)
     folder = Path(args.data_dir) / f"{name}_npy"
@@ -141,10 +143,31 @@ def make_folder(folder, found, extractor, args):
     report(found, done, failed, folder)
 
 
-def check_dataset(data_dir, name):
-    folder = Path(data_dir) / f"{name}_npy"
+def check_dataset(data_dir, size, name):
+    """What the arrays of a dataset hold; FMA's audio too, and that alone before there are arrays."""
+    folder, audio = data_dir / f"{name}_npy", data_dir / name
+    has_audio = bool(size) and (audio / checksums.NAME).exists()
+    if has_audio:
+        check_audio(audio)
+    if has_audio and not folder.exists():
+        print(f"no spectrograms yet in {folder}")
+        return
     print(check.describe(check.check_folder(folder)))
     print(folder)
+
+
+def check_audio(audio):
+    """Compare FMA's files with its own checksums; those that differ are named in <folder>_damaged.csv beside it."""
+    number, damaged = checksums.compare(audio)
+    named = audio.with_name(f"{audio.name}_damaged.csv")
+    if not damaged:
+        named.unlink(missing_ok=True)  # of an earlier check
+        print(f"{audio}: all {number:,} files are as published")
+        return
+    utils.write_csv(named, ["path", "reason"], damaged)
+    print(f"error: {len(damaged):,} of {number:,} files of {audio} are not as published, named in {named}:")
+    name_some(damaged)
+    print("  where they are many, remove the folder and fetch it again: python -m data.download")
 
 
 def dataset_name(size, dataset):
@@ -421,10 +444,15 @@ def report(found, done, failed, folder):
     lost = [*failed.items(), *((track_id, reason) for track_id, _, reason in found.left_out)]
     if lost:
         print(f"{len(lost)} are left out, named in {folder / 'failed.csv'}:")
-        for track_id, reason in lost[:10]:
-            print(utils.printable(f"  {track_id}: {reason}"))
-        if len(lost) > 10:
-            print(f"  … and {len(lost) - 10} more")
+        name_some(lost)
+
+
+def name_some(lost):
+    """The first of [(name, reason)], and how many more there are."""
+    for name, reason in lost[:10]:
+        print(utils.printable(f"  {name}: {reason}"))
+    if len(lost) > 10:
+        print(f"  … and {len(lost) - 10} more")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """FMA, the Free Music Archive dataset (Defferrard et al. 2017): which tracks, genres and splits.
 
-Real files: https://github.com/mdeff/fma (fma_small.zip, fma_medium.zip, fma_metadata.zip).
+Real files: https://github.com/mdeff/fma (fma_small.zip, fma_medium.zip, fma_metadata.zip), fetched by data.download.
 """
 
 from pathlib import Path
@@ -27,7 +27,8 @@ def read_tracks_csv(path):
         ids = table.index.astype(int)
     except FileNotFoundError:
         raise utils.UserError(
-            f"{path} does not exist: unpack fma_metadata.zip from {HOMEPAGE} beside the audio"
+            f"{path} does not exist: python -m data.download --size metadata fetches it "
+            f"(fma_metadata.zip of {HOMEPAGE})"
         ) from None
     except (ValueError, KeyError, IndexError, UnicodeDecodeError, pd.errors.ParserError):
         raise utils.UserError(
@@ -53,8 +54,8 @@ def find(data_dir, size):
     audio_dir = Path(data_dir) / f"fma_{size}"
     if not any(audio_dir.glob("*/*.mp3")):
         raise utils.UserError(
-            f"no audio under {audio_dir}: unpack fma_{size}.zip from {HOMEPAGE} so that files like "
-            f"{audio_dir}/000/000002.mp3 exist"
+            f"no audio under {audio_dir}, such as {audio_dir}/000/000002.mp3: python -m data.download --size {size} "
+            f"fetches it (fma_{size}.zip of {HOMEPAGE})"
         )
     table = select(read_tracks_csv(Path(data_dir) / "fma_metadata" / "tracks.csv"), size)
     return Collection([

@@ -244,7 +244,7 @@ def test_what_may_not_stand_at_the_top(source):
 # ------------------------------------------------------------------ scripts
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "benchmarks/augmentations", "data/synthetic"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "benchmarks/augmentations", "data/download", "data/synthetic"])
 def test_scripts_have_parser_and_main(name):
     tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
     assert {"get_args_parser", "main"} <= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,12 +1,14 @@
 """preprocessing.py: flags, folders, workers, what is kept, and what is never touched."""
 
 import csv
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import write_folder
 
 import preprocessing
 import utils
@@ -201,3 +203,32 @@ def test_nothing_that_can_be_converted_is_an_error(tmp_path, run_script):
     with pytest.raises(utils.UserError, match="not one of 1 tracks"):
         run_script(preprocessing, f"--dataset own --source {tmp_path}/music --data_dir {tmp_path}/data")
     assert "empty file" in (tmp_path / "data" / "own_npy" / "failed.csv").read_text()
+
+
+def test_check_compares_fmas_audio_with_its_checksums_before_there_are_spectrograms(tmp_path, run_script, capsys):
+    audio, named = tmp_path / "fma_small" / "000", tmp_path / "fma_small_damaged.csv"
+    audio.mkdir(parents=True)
+    for number in (2, 5):
+        (audio / f"00000{number}.mp3").write_bytes(b"sound")
+    line = f"{hashlib.sha1(b'sound').hexdigest()}  000/00000"
+    (audio.parent / "checksums").write_text(f"{line}2.mp3\n{line}5.mp3\n")
+    command = f"--check --size small --data_dir {tmp_path}"
+    assert run_script(preprocessing, command) == f"no spectrograms yet in {tmp_path}/fma_small_npy"
+    assert not named.exists()
+    (audio / "000002.mp3").write_bytes(b"noise")
+    (audio / "000005.mp3").unlink()
+    preprocessing.main(flags(command))
+    said = capsys.readouterr().out
+    assert f"2 of 2 files of {audio.parent} are not as published, named in {named}" in said
+    reason = "damaged: 5 bytes of another SHA-1"
+    assert f"000/000002.mp3: {reason}" in said
+    rows = [["path", "reason"], ["000/000002.mp3", reason], ["000/000005.mp3", "missing"]]
+    assert list(csv.reader(named.open())) == rows
+    for number in (2, 5):
+        (audio / f"00000{number}.mp3").write_bytes(b"sound")
+    shutil.copytree(write_folder(tmp_path / "made", "fma_small") / "fma_small_npy", tmp_path / "fma_small_npy")
+    preprocessing.main(flags(command))
+    said = capsys.readouterr().out
+    assert "all 2 files are as published" in said
+    assert "training has 24 tracks, FMA publishes 6,400" in said  # what --check says of the spectrograms
+    assert not named.exists()
