@@ -105,7 +105,7 @@ def get_args_parser():
     group.add_argument(
         "--dask", metavar="ADDRESS",
         help="convert by the workers of the Dask scheduler at this address (tcp://HOST:8786), not by processes here. "
-        "They must be started in this folder, and reach the audio and --data_dir by the same paths: docs/scale.md",
+        "Both are started in this folder; workers reach the audio and --data_dir by the same paths: docs/scale.md",
     )  # fmt: skip
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
     return parser

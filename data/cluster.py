@@ -8,12 +8,14 @@ are written by the workers, as :mod:`data.workers` does here, and are the same.
 import collections
 import concurrent.futures
 import contextlib
+import logging
 import os
 from dataclasses import replace
 
 import torch
 
 import utils
+from data.logmel import reason_of
 from data.workers import convert_one, finished
 
 SECONDS = 10  # that a scheduler may take to answer
@@ -28,12 +30,14 @@ def connected(address, extractor):
         return
     if extractor.stays_here:
         raise utils.UserError("--dask is for --features logmel and waveform: networks and tables stay here")
+    distributed = _distributed()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # of what goes wrong we say ourselves
     try:
-        client = _distributed().Client(address, timeout=SECONDS, set_as_default=False)
+        client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise utils.UserError(
-            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}): start one by 'dask scheduler', "
-            "and give the address that it prints"
+            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}): start one by "
+            "'python -m dask scheduler', and give the address that it prints"
         ) from None
     with client:
         yield client
@@ -42,7 +46,7 @@ def connected(address, extractor):
 def run_cluster(jobs, client):
     """Yield the result of every job, see :mod:`data.workers`, as it is finished, in any order.
 
-    Raises :class:`utils.UserError` where the scheduler is lost, or the workers cannot import what they need.
+    Raises :class:`utils.UserError` where the scheduler is lost, or the cluster cannot import what it needs.
     """
     jobs, running = collections.deque(map(_absolute, jobs)), {}
     if jobs and not client.ncores():
@@ -78,8 +82,8 @@ def _result(future, job):
         raise utils.UserError("the Dask scheduler is gone: start it and run the same command again") from None
     except Exception as error:  # convert_one raises none of its own
         raise utils.UserError(
-            f"a Dask worker cannot begin ({type(error).__name__}: {error}): start the workers in the folder of this "
-            "script, with the same packages"
+            f"the Dask cluster cannot begin ({reason_of(error)}): start its scheduler and its workers by "
+            "'python -m dask' in the folder of preprocessing.py, with the same packages as here"
         ) from None
 
 

@@ -112,7 +112,7 @@ def test_a_track_that_kills_worker_after_worker_is_named(distributed, tmp_path):
     [
         (utils.UserError("of all tracks"), "^of all tracks$"),
         (concurrent.futures.CancelledError(), "the Dask scheduler is gone: start it and run the same command again"),
-        (ModuleNotFoundError("No module named 'data'"), "No module named 'data'.: start the workers in the folder"),
+        (ModuleNotFoundError("No module named 'data'"), "No module named 'data'.: start its scheduler and its"),
     ],
 )
 def test_what_is_wrong_with_the_cluster_is_said(distributed, tmp_path, error, message):
