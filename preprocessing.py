@@ -11,6 +11,7 @@
     python preprocessing.py --features exp:154874                           … of your own pre-trained experiment
     python preprocessing.py --dataset spotify10 --source DIR --metadata dataset.csv --num_genres 10 \\
                             --features music2vec    ten genres of the Spotify Tracks Dataset, audio DIR/<track_id>.mp3
+    python preprocessing.py --size medium --dask tcp://10.0.0.1:8786        by the workers of a Dask cluster
 
 Writes <data_dir>/<dataset>_npy/ with tracks.csv, spectrogram.json, the arrays and failed.csv. It can be stopped, by
 Ctrl-C or kill, and run again: what is already made of the same files with the same settings is kept. A file that
@@ -18,27 +19,21 @@ cannot be used is named, with the reason. python -m data.download fetches FMA.
 Embeddings are arrays (layers, dimensions), which transfer.py --dataset NAME classifies without an experiment.
 """
 
-import collections
-import concurrent.futures
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import utils
 from data import arena, check, checksums, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
+from data.cluster import connected, run_cluster
 from data.collection import Extractor
 from data.folder import COLUMNS, inside
 from data.settings import Waveform, read_settings
+from data.workers import run_workers
 
-WORKER = 320_000_000  # bytes that a worker process takes for itself before it has read anything
 FAILED_COLUMNS = ["track_id", "path", "reason"]
 
 
@@ -106,9 +101,14 @@ def get_args_parser():
     )
     group.add_argument(
         "--max_minutes", type=utils.positive, default=logmel.MOST_SECONDS / 60,
-        help="name and skip files that are longer: an hour takes 4 GB in each worker, while it is converted",
+        help="name and skip files that are longer: an hour takes 2.5 GB in each worker, while it is converted",
     )  # fmt: skip
     group.add_argument("--workers", type=utils.count, default=os.cpu_count(), help="processes that convert")
+    group.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="convert by the workers of the Dask scheduler at this address (tcp://HOST:8786), not by processes here. "
+        "Both are started in this folder; workers reach the audio and --data_dir by the same paths: docs/scale.md",
+    )  # fmt: skip
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
     return parser
 
@@ -120,12 +120,12 @@ def main(args):
     found = collection.leave_out_unwritable(found)
     folder = Path(args.data_dir) / f"{name}_npy"
     check_apart(folder, args.source, found)
-    with utils.locked(folder):
-        make_folder(folder, found, extractor, args)
+    with utils.locked(folder), connected(args.dask, extractor) as client:
+        make_folder(folder, found, extractor, args, client)
     print(folder)
 
 
-def make_folder(folder, found, extractor, args):
+def make_folder(folder, found, extractor, args, client):
     """Make or complete ``folder`` of a :class:`data.collection.Collection`. Raises :class:`utils.UserError`."""
     prepare_folder(folder, extractor.settings, args.overwrite)
     utils.sweep(folder)
@@ -137,7 +137,7 @@ def make_folder(folder, found, extractor, args):
         remade = made_from.update(folder, made_from.describe(found.tracks, args.source or args.data_dir))
         if remade:
             print(f"{remade} arrays were made from other files than those there are now: they are made again")
-        done, failed = convert(found.tracks, folder, extractor, args.workers)
+        done, failed = convert(found.tracks, folder, extractor, args.workers, client)
     write_index(folder, found, done, failed)
     remove_replaced(folder)
     report(found, done, failed, folder)
@@ -314,20 +314,24 @@ def remove_replaced(folder):
         shutil.rmtree(replaced(folder))
 
 
-def convert(tracks, folder, extractor, workers):
-    """Convert what is missing. Returns {track_id: frames} and {track_id: reason of failure}."""
+def convert(tracks, folder, extractor, workers, client):
+    """Convert what is missing. Returns {track_id: frames} and {track_id: reason of failure}.
+
+    By ``workers`` processes, or by those of the cluster where there is a Dask ``client``.
+    """
     done, todo = {}, []
     for track in tracks:
         frames = extractor.resumes and frames_made(folder, track, extractor)
         if frames:
             done[track.track_id] = frames
         else:
-            todo.append(track)
+            todo.append((track, folder, extractor))
     if done:
         print(f"{len(done)} of {len(tracks)} tracks are already made; {len(todo)} to go")
     failed = {}
+    results = run_cluster(todo, client) if client else run_workers(todo, extractor, workers)
     with utils.progress(total=len(todo), unit=" tracks", desc=folder.name, smoothing=0.05, disable=not todo) as bar:
-        for track, frames, reason in run_workers(todo, folder, extractor, workers):
+        for track, frames, reason in results:
             if reason:
                 failed[track.track_id] = reason
                 bar.set_postfix(failed=len(failed), refresh=False)
@@ -344,82 +348,6 @@ def frames_made(folder, track, extractor):
     except (OSError, ValueError, EOFError):
         return 0
     return extractor.settings.frames_of(array.shape) if array.dtype == extractor.settings.dtype else 0
-
-
-def run_workers(tracks, folder, extractor, workers):
-    """Yield (track, frames, reason) for every track as it is finished, in any order."""
-    jobs = collections.deque((track, folder, extractor) for track in tracks)
-    workers = min(workers, len(jobs))
-    utils.check_memory(0 if extractor.stays_here else WORKER * workers, f"--workers {workers}")
-    if workers <= 1 or len(jobs) < 8:  # starting processes would take longer than the work
-        yield from map(convert_one, jobs)
-        return
-    while jobs:
-        suspects = collections.deque((yield from run_pool(jobs, extractor, workers, 2 * workers)))
-        if suspects:
-            print(f"a worker process died (out of memory?): {len(suspects)} tracks are tried again, one by one")
-        while suspects:
-            for track, *_ in (yield from run_pool(suspects, extractor, 1, 1)):
-                yield track, 0, "the process that converted it died, twice (out of memory?)"
-
-
-def run_pool(jobs, extractor, workers, at_once):
-    """Take jobs from a queue, ``at_once`` of them, and yield their results, until it is empty or a worker dies.
-
-    Returns the jobs that were in work or waiting then, of which one has killed it.
-    """
-    running = {}
-    with pool_for(extractor, workers) as pool:
-        try:
-            while jobs or running:
-                while jobs and len(running) < at_once:
-                    future = pool.submit(convert_one, jobs[0])
-                    running[future] = jobs.popleft()
-                for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
-                    result = future.result()
-                    del running[future]
-                    yield result
-        except BrokenProcessPool:
-            pass
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return list(running.values())
-
-
-def pool_for(extractor, workers):
-    """Processes; threads where the extractor holds a network or a table, of which one is enough."""
-    if extractor.stays_here:
-        return concurrent.futures.ThreadPoolExecutor(workers)
-    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
-
-
-def start_worker():
-    """In a worker process: use one thread, leave Ctrl-C to the parent, and end when the parent is gone."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def convert_one(job):
-    """Convert one track: (track, frames, None), or (track, 0, reason)."""
-    track, folder, extractor = job
-    try:
-        array = extractor(track.source)
-    except utils.UserError:  # not of this file, but of all
-        raise
-    except Exception as error:
-        return track, 0, logmel.reason_of(error)
-    if not np.isfinite(array).all():
-        return track, 0, "what was made of it is not finite"
-    if not inside(folder.resolve(), Path(track.path).parent / "x"):
-        return track, 0, f"{folder / Path(track.path).parent} is a link that leads out of the folder"
-    utils.save_array(folder / track.path, array)
-    return track, extractor.settings.frames_of(array.shape), None
 
 
 def write_index(folder, found, done, failed):

@@ -19,7 +19,7 @@ from conftest import call, write_folder
 import preprocessing
 import utils
 from benchmarks.stress import mutated
-from data import check, collection, crops, extractors, folder, logmel, vectors
+from data import check, collection, crops, extractors, folder, logmel, vectors, workers
 from data.settings import Spectrogram
 
 CPU = torch.device("cpu")
@@ -241,7 +241,7 @@ def _parent(pipe):
 
 
 def _worker(pipe):
-    preprocessing.start_worker()
+    workers.start_worker()
     os.write(pipe[1], b".")
     time.sleep(60)
 
@@ -343,7 +343,7 @@ def read_spectrograms(data_dir):
 def read_embeddings(source):
     found, extractor = vectors.adopt(source)
     for track in found.tracks:
-        preprocessing.convert_one((track, source.parent / "made", extractor))
+        workers.convert_one((track, source.parent / "made", extractor))
 
 
 def what_is_said(read):
