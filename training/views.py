@@ -6,6 +6,7 @@ Axes: B batch, F mel band, T frame, N tracks, C crops, D feature dimension.
 import torch
 
 import utils
+from training.distributed import mine, own_chance
 
 
 class Views:
@@ -50,15 +51,22 @@ class TrackViews:
         return self.after(0)
 
     def after(self, steps):
-        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole."""
+        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole.
+
+        Of every batch the part that is this process's.
+        """
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
         starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
-        requests = [[(tracks, one) for one in several] for tracks, several in zip(order, starts, strict=True)]
+        batches = zip(order, starts, strict=True)
+        requests = [[(mine(tracks), mine(one)) for one in several] for tracks, several in batches]
         return self.views.batches(requests[steps:])
 
 
 class LabelledViews:
-    """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B,)) of ``tracks`` (N,) in random order."""
+    """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B,)) of ``tracks`` (N,) in random order.
+
+    Of every batch the part that is this process's.
+    """
 
     def __init__(self, views, labels, tracks, batch_size):
         self.views, self.labels, self.tracks, self.batch_size = views, labels, tracks, batch_size
@@ -68,8 +76,9 @@ class LabelledViews:
 
     def __iter__(self):
         order = shuffled(self.tracks, self.batch_size)
-        requests = [((tracks, self.views.random_starts(tracks)),) for tracks in order]
-        for tracks, (x,) in zip(order, self.views.batches(requests), strict=True):
+        requests = [((mine(tracks), mine(self.views.random_starts(tracks))),) for tracks in order]
+        own_chance()
+        for ((tracks, _),), (x,) in zip(requests, self.views.batches(requests), strict=True):
             yield x, self.labels[tracks]
 
 
