@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import functools
 import math
-from pathlib import Path
 
 import torch
 
@@ -200,18 +199,18 @@ def main(args):
     lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
     optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
-    new = None if resumed else Experiment.new(flags, folder, normalise)
-    path = resumed.folder if resumed else Path(distributed.from_first(lambda: str(begin(new, flags.exp_dir))))
+    path = resumed.folder if resumed else begin(Experiment.new(flags, folder, normalise), flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
     print(f"{path}: {what}, on {device}{distributed.describe()}")
 
     with running(path) if distributed.is_first() else contextlib.nullcontext():
-        pretrain(path, method, views, optimiser, monitor, flags, device)
+        pretrain(distributed.from_first(path), method, views, optimiser, monitor, flags, device)
     print(path)
 
 
+@distributed.first_only
 def begin(experiment, exp_dir):
-    """The folder of a new experiment, which it makes."""
+    """Make the folder of a new experiment."""
     tidy(exp_dir)
     return experiment.made(exp_dir).folder
 

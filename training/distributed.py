@@ -9,6 +9,7 @@ Axes: N tracks, B batch.
 import contextlib
 import functools
 import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ from torch import nn
 import utils
 from models.gather import SyncBatchNorm, gather
 
-LONGEST_TEXT = 4096  # bytes, as of a path
+LONGEST_PATH = 4096  # bytes
 
 
 # ------------------------------------------------------------------ to begin and to end
@@ -106,16 +107,16 @@ def first_only(function):
     return run
 
 
-def from_first(make):
-    """The text that ``make()`` returns in the first process, in all of them."""
+def from_first(path):
+    """The path that the first process has, in all of them: what the others have does not matter."""
     if not dist.is_initialized():
-        return make()
-    text = torch.zeros(LONGEST_TEXT, dtype=torch.uint8)
+        return path
+    text = torch.zeros(LONGEST_PATH, dtype=torch.uint8)
     if is_first():
-        letters = torch.tensor(list(make().encode()), dtype=torch.uint8)
+        letters = torch.tensor(list(os.fsencode(path)), dtype=torch.uint8)
         text[: len(letters)] = letters
     dist.broadcast(text, 0)
-    return bytes(text.tolist()).rstrip(b"\0").decode()
+    return Path(os.fsdecode(bytes(text.tolist()).rstrip(b"\0")))
 
 
 def num_processes():
