@@ -36,8 +36,8 @@ class Cut:
     def extract(self, network, crops, tracks=None, desc="features"):
         """What ``network`` makes of every crop of ``tracks`` (default: all), in eval mode: (N, C, D) float32.
 
-        Frozen means frozen: the network comes back in the mode it was in, with no buffer moved. Of many processes each
-        does a part, and all get the whole: all must call it, for the same tracks.
+        Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
+        Of many processes each does a part, and all get the whole: all must call it, for the same tracks.
         """
         tracks = torch.arange(len(crops)) if tracks is None else tracks
         num_tracks = len(tracks)
