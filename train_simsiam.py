@@ -11,6 +11,7 @@ Labels of training and validation tracks serve only the kNN accuracy that the lo
 """
 
 import argparse
+import contextlib
 import functools
 import math
 
@@ -24,6 +25,7 @@ from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from models.readout import POOLS
+from training import distributed
 from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
 from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import EpochSoFar, schedule
@@ -179,6 +181,7 @@ def main(args):
     train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
+    distributed.check_divides(flags.batch_size)
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     check_fits(flags, folder.settings.num_rows, num_frames)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
@@ -192,18 +195,24 @@ def main(args):
     # -------- what to train
     utils.set_seed(flags.seed)
     method = models.build(vars(flags), folder.settings.num_rows).to(device, memory_format=torch.channels_last)
+    method = distributed.synchronised(method)
     lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
     optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
-    if not resumed:
-        tidy(flags.exp_dir)
-    experiment = resumed or Experiment.new(flags, folder, normalise).made(flags.exp_dir)
+    path = resumed.folder if resumed else begin(Experiment.new(flags, folder, normalise), flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
-    print(f"{experiment.folder}: {what}, on {device}")
+    print(f"{path}: {what}, on {device}{distributed.describe()}")
 
-    with running(experiment.folder):
-        pretrain(experiment.folder, method, views, optimiser, monitor, flags, device)
-    print(experiment.folder)
+    with running(path) if distributed.is_first() else contextlib.nullcontext():
+        pretrain(distributed.from_first(path), method, views, optimiser, monitor, flags, device)
+    print(path)
+
+
+@distributed.first_only
+def begin(experiment, exp_dir):
+    """Make the folder of a new experiment."""
+    tidy(exp_dir)
+    return experiment.made(exp_dir).folder
 
 
 def pretrain(folder, method, views, optimiser, monitor, flags, device):
@@ -212,10 +221,11 @@ def pretrain(folder, method, views, optimiser, monitor, flags, device):
     steps, done = len(views), begun["steps"] if begun else 0
     warmup_steps = round(flags.warmup_epochs * steps)
     rates = schedule(optimiser, flags.num_epochs * steps, warmup_steps, done=len(log) * steps + done)
+    forward = distributed.parallel(method)
 
     for epoch in range(len(log) + 1, flags.num_epochs + 1):
         save = functools.partial(save_checkpoint, folder, method, optimiser, log)
-        row = train_one_epoch(method, views, optimiser, rates, epoch, flags, device, save, begun)
+        row = train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, device, save, begun)
         begun, last = None, epoch == flags.num_epochs
         if monitor and (last or epoch % flags.knn_every == 0):
             row |= monitor(method.encoder())
@@ -228,9 +238,10 @@ def pretrain(folder, method, views, optimiser, monitor, flags, device):
             print(f"WARNING: {warning}")
 
 
-def train_one_epoch(method, views, optimiser, rates, epoch, flags, device, save, begun=None):
+def train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, device, save, begun=None):
     """One pass over the training tracks. Returns a row of the log.
 
+    forward: the method, or what :func:`training.distributed.parallel` makes of it.
     save(so_far) is called every --checkpoint_minutes; begun: what it was given, of an epoch that was cut off.
     """
     method.train()
@@ -240,12 +251,13 @@ def train_one_epoch(method, views, optimiser, rates, epoch, flags, device, save,
     batches = views.after(done)
     if begun:
         so_far.go_on_from(begun)
+    distributed.own_chance()
 
     bar = utils.progress(batches, desc=f"epoch {epoch}", initial=done, total=len(views))
     for step, x in enumerate(bar, start=done + 1):
         lr = optimiser.param_groups[0]["lr"]
         with utils.autocast(device, flags.bf16):
-            loss, z = method(*x)
+            loss, z = forward(*x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -361,7 +373,8 @@ def default_crop_seconds(flags, folder):
 def check_fits(flags, num_rows, num_frames):
     """Raises :class:`utils.UserError` where a batch of views, or the network itself, is more than memory holds."""
     batch = f"{flags.num_views} views of --batch_size {flags.batch_size}, --crop_seconds {flags.crop_seconds:g}"
-    utils.check_memory(4 * flags.num_views * flags.batch_size * num_rows * num_frames, batch)
+    tracks = flags.batch_size // distributed.num_processes()
+    utils.check_memory(4 * flags.num_views * tracks * num_rows * num_frames, batch)
     widths = [f"--{name} {getattr(flags, name)}" for name in ("dim", "proj_dim", "pred_dim") if hasattr(flags, name)]
     network = f"training {flags.method} with --backbone {flags.backbone} and {', '.join(widths)}"
     utils.check_weights(lambda: models.build(vars(flags), num_rows), network)
@@ -408,6 +421,7 @@ def could_be(action, value):
 # ------------------------------------------------------------------ the experiment folder
 
 
+@distributed.first_only
 def save_checkpoint(folder, method, optimiser, log, so_far=None):
     """All that resuming needs; ``so_far``: of an epoch that has not ended."""
     state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log, "so_far": so_far}
@@ -434,6 +448,7 @@ def load_checkpoint(folder, method, optimiser, flags, device):
     return log, so_far
 
 
+@distributed.first_only
 def write_epoch(folder, method, log, flags):
     """The rest of contract 2, by which a run can be looked at and used."""
     weights = {name: value.cpu() for name, value in method.state_dict().items()}  # the same bytes, wherever it trains
@@ -468,4 +483,4 @@ def describe_epoch(row, num_epochs):
 
 
 if __name__ == "__main__":
-    utils.run(main, get_args_parser())
+    utils.run(distributed.together(main), get_args_parser())

@@ -28,8 +28,9 @@ from models import backbones, heads
 from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
+from training import distributed
 from training.frozen import evenly, fit_norms
-from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
+from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
 from training.networks import state_of
 from training.options import open_given, resolve
@@ -186,19 +187,27 @@ def main(args):
     runs = [PROTOCOLS[flags.protocol](given, flags.seed + number) for number in range(flags.num_seeds)]
 
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
+    features = mean_features(given, runs[0]) if flags.save_features else None
+    write(given, runs[0], found, swept, features)
+
+
+@distributed.first_only
+def write(given, run, found, swept, features):
+    """The folder of the transfer: ``run`` is the first of the runs whose results are ``found``."""
+    task, flags, folder = given.task, given.flags, given.task.folder
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
     with results.making(transfer):
-        utils.save_weights(transfer / "transfer.pth", state_of(given.network, runs[0].classifier))
+        utils.save_weights(transfer / "transfer.pth", state_of(given.network, run.classifier))
         if swept:
             write_sweep(transfer, swept, task)
         weights = utils.digest(transfer / "transfer.pth")
         result = dataclasses.replace(results.over_seeds(found), weights=weights).write(transfer)
     if flags.save_features:
-        save_features(transfer, given, runs[0])
+        save_features(transfer, task, features)
     print_summary(result)
     title = f"{experiment.folder.name}: {transfer.name}, {result.network_name}"
-    plots.write_all(transfer, result, runs[0].features.cpu().numpy(), title=title)
+    plots.write_all(transfer, result, run.features.cpu().numpy(), title=title)
     with plots.or_warn(experiment.folder / "report.html", "written"):
         report.write_report(experiment.folder)
     print(transfer / "result.json")
@@ -266,7 +275,7 @@ def scratch(given, seed):
     """The supervised network, from random weights."""
     labelled, backbone = given.labelled(seed), given.backbone(seed)
     head = heads.genre_head(backbone.num_features, len(given.task.genres), **given.flags.head).to(given.task.device)
-    network, recipe = Classifier(backbone, head), given.recipe(seed, len(labelled))
+    network, recipe = distributed.synchronised(Classifier(backbone, head)), given.recipe(seed, len(labelled))
     groups = layer_wise(network, recipe.lr, layer_decay=1.0)
     return train_whole(given, network, groups, labelled, recipe)
 
@@ -274,6 +283,7 @@ def scratch(given, seed):
 def train_whole(given, network, groups, labelled, recipe, **options):
     """Backbone and head on augmented crops of the labelled tracks; ``options`` are those of ``fit``."""
     task, cut, flags = given.task, given.cut, given.flags
+    distributed.check_divides(recipe.batch_size)
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     labels = F.one_hot(task.labels[0], len(task.genres)).float()
@@ -294,4 +304,4 @@ PROTOCOLS = {"linear": linear, "mlp": mlp, "finetune": finetune, "scratch": scra
 
 
 if __name__ == "__main__":
-    utils.run(main, get_args_parser())
+    utils.run(distributed.together(main), get_args_parser())

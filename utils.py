@@ -301,16 +301,20 @@ def check_name(flag, name):
 
 
 def free_memory():
-    """Bytes that can still be had, roughly: on Linux what is available, elsewhere all there is, or 4 GB."""
+    """Bytes that can still be had, roughly: on Linux what is available, elsewhere all there is, or 4 GB.
+
+    The processes that torchrun began on this machine share it equally.
+    """
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024 // sharing
     except (OSError, StopIteration):  # not Linux
         pass
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // sharing
     except (AttributeError, ValueError, OSError):  # not told on this system
-        return 4 * 2**30
+        return 4 * 2**30 // sharing
 
 
 def check_memory(num_bytes, what):

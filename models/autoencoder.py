@@ -8,6 +8,7 @@ import itertools
 import torch
 from torch import nn
 
+from models.gather import average, gather
 from models.losses import reconstruction_loss
 from models.method import Method
 
@@ -29,7 +30,8 @@ class Autoencoder(Method):
     def forward(self, x1, x2):
         x = torch.cat([x1, x2])
         z = self.backbone(x)  # (2B, D)
-        return reconstruction_loss(self.decoder(z, x.shape[2:]), x), z.detach().chunk(2)[0]
+        loss = average(reconstruction_loss(self.decoder(z, x.shape[2:]), x))
+        return loss, gather(z.detach().chunk(2)[0])
 
 
 class Decoder(nn.Module):

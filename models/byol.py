@@ -7,6 +7,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models import heads
+from models.gather import average, gather
 from models.losses import regression_loss as L
 from models.method import Method
 
@@ -31,8 +32,8 @@ class BYOL(Method):
         z1, z2 = g(f(x1)), g(f(x2))  # (B, dim)
         with torch.no_grad():
             t1, t2 = self.target(x1), self.target(x2)  # z'_ξ of the paper
-        loss = L(q(z1), t2) + L(q(z2), t1)
-        return loss, z1.detach()
+        loss = average(L(q(z1), t2) + L(q(z2), t1))
+        return loss, gather(z1.detach())
 
     def after_step(self, progress):
         """ξ ← τξ + (1 − τ)θ, with τ from τ_base to 1 along half a cosine (section 3.3)."""

@@ -3,6 +3,7 @@
 import torch
 
 from models import heads
+from models.gather import gather
 from models.losses import nt_xent
 from models.method import Method
 
@@ -22,4 +23,5 @@ class SimCLR(Method):
     def forward(self, x1, x2):
         f, g = self.backbone, self.projector
         z1, z2 = g(f(torch.cat([x1, x2]))).chunk(2)  # (B, dim); both views share BatchNorm statistics
+        z1, z2 = gather(z1), gather(z2)  # the tracks of all processes are negatives
         return nt_xent(z1, z2, self.temperature), z1.detach()

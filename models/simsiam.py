@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 
 from models import heads
+from models.gather import gather
 from models.losses import covariance
 from models.losses import negative_cosine_similarity as D
 from models.method import Method
@@ -37,6 +38,7 @@ class SimSiam(Method):
         f, g, h = self.backbone, self.projector, self.predictor
         z = torch.stack([g(f(x)) for x in views]).float()  # (V, B, dim); each view has its own BatchNorm statistics
         p = torch.stack([h(one) for one in z])
+        z, p = gather(z, dim=1), gather(p, dim=1)  # of all processes
         target = (z.sum(0) - z).detach()  # of each view: the other one, or the direction of the others' mean
         loss = D(p.flatten(0, 1), target.flatten(0, 1))
         if self.cov:

@@ -23,8 +23,9 @@ PURE = {
 }  # fmt: skip
 # a decorator is a call as well, with or without brackets: each of these only wraps what it stands on
 DECORATORS = {
-    "classmethod", "contextlib.contextmanager", "dataclass", "functools.cache", "functools.cached_property",
-    "functools.lru_cache", "property", "staticmethod", "torch.inference_mode", "torch.no_grad",
+    "classmethod", "contextlib.contextmanager", "dataclass", "distributed.first_only", "functools.cache",
+    "functools.cached_property", "functools.lru_cache", "property", "staticmethod", "torch.inference_mode",
+    "torch.no_grad",
 }  # fmt: skip
 
 

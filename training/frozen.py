@@ -10,6 +10,7 @@ import torch
 
 import utils
 from evaluation import monitors
+from training.distributed import shared_out
 from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
@@ -36,14 +37,20 @@ class Cut:
         """What ``network`` makes of every crop of ``tracks`` (default: all), in eval mode: (N, C, D) float32.
 
         Frozen means frozen: the network comes back in the mode it was in, with no buffer moved.
+        Of many processes each does a part, and all get the whole: all must call it, for the same tracks.
         """
-        num_tracks = len(crops if tracks is None else tracks)
+        tracks = torch.arange(len(crops)) if tracks is None else tracks
+        num_tracks = len(tracks)
         width = getattr(network, "num_features", 1)
         utils.check_memory(2 * 4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")  # cat copies
-        views = self.views(crops, tracks)
-        if desc:
-            views = utils.progress(views, total=-(-num_tracks * self.num_crops // self.batch_size), desc=desc)
-        return extract(network, views, self.device, self.bf16).view(num_tracks, self.num_crops, -1)
+
+        def work(tracks):
+            views = self.views(crops, tracks)
+            if desc:
+                views = utils.progress(views, total=-(-len(tracks) * self.num_crops // self.batch_size), desc=desc)
+            return extract(network, views, self.device, self.bf16)
+
+        return shared_out(work, tracks).view(num_tracks, self.num_crops, -1)
 
 
 class WholeVectors:

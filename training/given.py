@@ -182,14 +182,18 @@ def result_of(run, given, seconds, curve):
     )
 
 
-def save_features(transfer, given, run):
-    """Mean features of the tracks of all three splits, for use elsewhere: see ``--save_features``."""
-    task = given.task
+def mean_features(given, run):
+    """(N, D): what the run says it by of the tracks of all three splits, averaged over their crops."""
     backbone = run.classifier.backbone
     trained = given.network.kind == "trained"
     frozen = FrozenFeatures(backbone, given.cut) if trained else given.frozen(backbone, given.flags.seed)
+    parts = (given.task.train, given.task.validation, given.task.test)
+    return torch.cat([frozen.of(part).mean(1) for part in parts]).cpu().numpy()
+
+
+def save_features(transfer, task, features):
+    """The :func:`mean_features` (N, D), for use elsewhere: see ``--save_features``."""
     parts = (task.train, task.validation, task.test)
-    features = torch.cat([frozen.of(part).mean(1) for part in parts]).cpu().numpy()
     rows = np.concatenate([part.rows[["track_id", "genre_top", "split"]] for part in parts])
     for name, array in (("features", features), ("labels", torch.cat(task.labels).cpu().numpy())):
         utils.save_array(transfer / f"{name}.npy", array)

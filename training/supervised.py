@@ -12,6 +12,8 @@ import torch.nn.functional as F
 
 import utils
 from models import classifier, heads
+from models.gather import average
+from training import distributed
 from training.loop import MeanLoss, schedule
 from training.views import LabelledFeatures, check_batch
 
@@ -48,6 +50,7 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
     """
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     judged = copy.deepcopy(network) if recipe.average else network
+    forward = distributed.parallel(network)
     num_steps = recipe.num_epochs * len(batches)
     rates = schedule(optimiser, num_steps, num_steps // 20)
     log, best, by = [], None, "validation" if recipe.on_validation else "the last epoch"
@@ -55,7 +58,8 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
         train_loss = None
         if epoch:
             utils.set_seed(recipe.seed, epoch)
-            train_loss = train_one_epoch(network, judged, batches, optimiser, rates, frozen, epoch, recipe.bf16)
+            args = (forward, network, judged, batches, optimiser, rates, frozen, epoch, recipe.bf16)
+            train_loss = train_one_epoch(*args)
         logits = judge(judged).mean(1)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
@@ -74,8 +78,12 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
     return log, chosen
 
 
-def train_one_epoch(network, judged, batches, optimiser, rates, frozen, epoch, bf16):
-    """``judged`` is the network itself or its running average. Returns the mean loss of the epoch."""
+def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen, epoch, bf16):
+    """The mean loss of the epoch.
+
+    ``forward`` is the network, or what :func:`training.distributed.parallel` makes of it; ``judged`` is the network
+    itself or its running average.
+    """
     network.train()
     for module in frozen:
         module.eval()
@@ -83,7 +91,7 @@ def train_one_epoch(network, judged, batches, optimiser, rates, frozen, epoch, b
     mean_loss = MeanLoss(next(network.parameters()).device, epoch)
     for x, y in bar:
         with utils.autocast(x.device, bf16):
-            loss = F.cross_entropy(network(x), y)
+            loss = average(F.cross_entropy(forward(x), y))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

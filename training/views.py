@@ -6,6 +6,7 @@ Axes: B batch, F mel band, T frame, N tracks, C crops, D feature dimension.
 import torch
 
 import utils
+from training.distributed import mine, own_chance
 
 LEAST_STEPS = 20  # of a supervised epoch
 
@@ -52,15 +53,21 @@ class TrackViews:
         return self.after(0)
 
     def after(self, steps):
-        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole."""
+        """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole.
+
+        Of every batch the part that is this process's.
+        """
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
         starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
-        requests = [[(tracks, one) for one in several] for tracks, several in zip(order, starts, strict=True)]
+        batches = zip(order, starts, strict=True)
+        requests = [[(mine(tracks), mine(one)) for one in several] for tracks, several in batches]
         return self.views.batches(requests[steps:])
 
 
 class LabelledViews:
     """One supervised epoch at each iteration: (view (B, 1, F, T), labels (B, G)) of ``tracks`` (N,) in random order.
+
+    Of every batch the part that is this process's.
 
     labels: of all tracks, one-hot (N, G); mixup: see :func:`mixed`. An epoch of few tracks goes through them several
     times, so that it has ``LEAST_STEPS``: training is made of steps, and few labels would have hardly any.
@@ -76,8 +83,9 @@ class LabelledViews:
 
     def __iter__(self):
         order = [batch for _ in range(self.passes) for batch in shuffled(self.tracks, self.batch_size)]
-        requests = [((tracks, self.views.random_starts(tracks)),) for tracks in order]
-        for tracks, (x,) in zip(order, self.views.batches(requests), strict=True):
+        requests = [((mine(tracks), mine(self.views.random_starts(tracks))),) for tracks in order]
+        own_chance()
+        for ((tracks, _),), (x,) in zip(requests, self.views.batches(requests), strict=True):
             yield mixed(x, self.labels[tracks], self.mixup)
 
 
