@@ -4,6 +4,8 @@ Each has ``num_features`` (D), ``maps(x)``, the list of what its stages make of 
 ``stage_features``, the D of each stage when it is read out. Axes: B batch, C channel, F mel band, T frame.
 """
 
+import itertools
+
 from torch import nn
 
 import utils

@@ -29,7 +29,7 @@ def folder_of(settings):
 
 
 def resolved(flags, settings=None, experiment=None):
-    return resolve(parse(flags), experiment, folder_of(settings or Spectrogram()), CPU)
+    return resolve(parse(flags), experiment, folder_of(settings or Spectrogram()))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def opened(pretrained_once):
     def open_(flags):
         args = parse(pretrained_once.transfer(flags))
         experiment, folder = open_given(args)
-        resolved = resolve(args, experiment, folder, CPU)
+        resolved = resolve(args, experiment, folder)
         return prepare(Task(folder, CPU, resolved.train_split, resolved.test_split), experiment, resolved)
 
     return open_
@@ -57,7 +57,7 @@ def test_each_protocol_has_its_own_rate():
 def test_defaults_depend_on_what_the_arrays_are():
     flags = resolved("")
     assert (flags.protocol, flags.backbone, flags.aug, flags.layer) == ("finetune", "resnet18", "spec", "backbone")
-    assert (flags.crop_seconds, flags.num_crops, flags.bf16, flags.patience) == (5.0, 5, False, 0)
+    assert (flags.crop_seconds, flags.num_crops, flags.patience) == (5.0, 5, 0)
     flags = resolved("--protocol scratch", Waveform())
     assert (flags.backbone, flags.aug, flags.crop_seconds) == ("samplecnn", "none", pytest.approx(59049 / 22050))
     flags = resolved("", Embedding("music2vec", 13, 768))
@@ -106,10 +106,10 @@ def test_heads_are_read_from_their_flags():
 
 def test_a_statistic_is_of_the_whole_track(tmp_path):
     folder = open_folder(write_folder(tmp_path, "tiny"), "tiny")
-    flags = resolve(parse("--protocol linear --baseline stats"), None, folder, CPU)
+    flags = resolve(parse("--protocol linear --baseline stats"), None, folder)
     assert flags.num_crops == 1
     assert folder.settings.frames_in(flags.crop_seconds) == int(folder.tracks["frames"].median())
-    flags = resolve(parse("--protocol linear --baseline stats --crop_seconds 5 --num_crops 2"), None, folder, CPU)
+    flags = resolve(parse("--protocol linear --baseline stats --crop_seconds 5 --num_crops 2"), None, folder)
     assert (flags.crop_seconds, flags.num_crops) == (5, 2)
 
 
@@ -231,6 +231,6 @@ def test_rulers_and_random_weights_see_bands_normalised_as_networks_do(pretraine
     """All but cepstra, which measure the differences between bands."""
     args = parse(f"{pretrained_once.where} --dataset tiny --protocol linear --baseline {baseline}")
     experiment, folder = open_given(args)
-    flags = resolve(args, experiment, folder, CPU)
+    flags = resolve(args, experiment, folder)
     there = prepare(Task(folder, CPU), experiment, flags)
     assert isinstance(there.experiment.normalisation.mean, tuple) == per_band
