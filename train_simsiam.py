@@ -138,7 +138,7 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
-    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, same machine: same weights")
+    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, machine and --precision: same weights")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     precision.add_flags(group)
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")

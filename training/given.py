@@ -89,7 +89,7 @@ class Given:
 
     def kept(self, seed):
         """What is kept of the features of a seed."""
-        return Kept(self.shelf, made_by(self.network.start, seed, self.cut) if self.shelf else None)
+        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut))
 
     def recipe(self, seed, num_train):
         """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
@@ -142,8 +142,8 @@ def choose_bf16(flags, cut, network, shelf, num_rows):
         if network.only_rulers:
             return False
         for bf16 in (True, False):
-            record = made_by(network.start, flags.seed, dataclasses.replace(cut, bf16=bf16)) if shelf else None
-            if Kept(shelf, record).has(flags.train_split):
+            kept = Kept(shelf, made_by(network.start, flags.seed, dataclasses.replace(cut, bf16=bf16)))
+            if kept.has("training") or kept.has("validation"):
                 return bf16
     training = not PROTOCOLS[flags.protocol].frozen
     return precision.choose(flags, num_rows, cut.num_frames, cut.device, training)
