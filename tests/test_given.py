@@ -171,6 +171,19 @@ def test_frozen_features_are_shared_by_seeds_that_change_nothing(opened, flags, 
     assert torch.equal(features[0].of(there.task.test), features[1].of(there.task.test)) == same
 
 
+@pytest.mark.parametrize(("flags", "by_chance"), [
+    ("--protocol linear", False), ("--protocol linear --baseline stats", False), ("--protocol mlp", True),
+    ("--protocol linear --label_fraction 0.5", True), ("--protocol linear --baseline random", True),
+    ("--protocol linear --layer backbone+kmeans", True), ("--protocol finetune", True), ("--protocol scratch", True),
+])  # fmt: skip
+def test_a_seed_that_changes_nothing_makes_no_other_run(opened, monkeypatch, flags, by_chance):
+    seen = []
+    there = opened(f"{flags} --seed 4 --num_seeds 3")
+    monkeypatch.setitem(transfer.PROTOCOLS, there.flags.protocol, lambda given, seed: seen.append(seed) or seed)
+    assert transfer.runs_of(there) == ([4, 5, 6] if by_chance else [4, 4, 4])
+    assert seen == ([4, 5, 6] if by_chance else [4])
+
+
 def test_a_batch_is_checked_where_there_are_batches(opened):
     assert opened("--protocol linear --batch_size 100").recipe(0, 24)
     for protocol in ("mlp", "finetune", "scratch"):

@@ -44,6 +44,13 @@ class Given:
     shelf: Path | None = None
     known: dict = field(default_factory=dict)  # seed that the features depend on, or None → FrozenFeatures
 
+    @property
+    def by_chance(self):
+        """Whether a seed changes anything: features, which labels are used, or a head that is trained in epochs."""
+        embeddings = self.task.folder.settings.kind == "embedding"  # a sum of layers is learned in epochs
+        batches = PROTOCOLS[self.flags.protocol].batches or embeddings
+        return batches or self.flags.label_fraction < 1 or self.network.start.seeded
+
     def labelled(self, seed):
         return self.task.labelled(self.flags.label_fraction, seed)
 
