@@ -37,7 +37,7 @@ def opened(pretrained_once):
     """(flags) → everything that a protocol starts from."""
 
     def open_(flags):
-        args = parse(pretrained_once.transfer(flags))
+        args = parse(pretrained_once.transfer(f"{flags} --no-keep_features"))  # others read this experiment, too
         experiment, folder = open_given(args)
         resolved = resolve(args, experiment, folder)
         return prepare(Task(folder, CPU, resolved.train_split, resolved.test_split), experiment, resolved)

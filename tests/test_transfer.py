@@ -158,7 +158,7 @@ def test_every_crop_passes_once_whatever_is_asked(run, passed, flags):
 
 
 def test_what_is_not_asked_for_does_not_pass(run, passed):
-    run("--protocol linear --label_fraction 0.5 --num_crops 2")
+    run("--protocol linear --label_fraction 0.5 --num_crops 2 --no-keep_features")
     assert sum(passed.values()) == (12 + 6 + 6) * 2
     passed.clear()
     run("--protocol linear --test_split validation --num_crops 2")
