@@ -25,7 +25,7 @@ from data.folder import labels_of, open_folder
 from evaluation import monitors, plots
 from models import backbones
 from models.readout import POOLS
-from training import distributed
+from training import distributed, precision
 from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
 from training.frozen import Cut, FeatureMonitor, evenly
 from training.loop import EpochSoFar, schedule
@@ -139,12 +139,9 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
-    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, same machine: same weights")
+    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, machine and --precision: same weights")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
-    group.add_argument(
-        "--bf16", action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
-    )  # fmt: skip
+    precision.add_flags(group)
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--knn_every", type=utils.whole, default=5, help="epochs between kNN measurements, 0 for none")
     group.add_argument(
@@ -353,11 +350,8 @@ def resolve_input(flags, folder, device):
     if seconds is None:
         seconds = default_crop_seconds(flags.but(aug=aug), folder)
     backbones.check_input(flags.backbone, settings.kind, settings.frames_in(seconds))
-    smallest_side = min(settings.num_rows, settings.frames_in(seconds))
-    bf16 = backbones.uses_bf16(flags.bf16, device, flags.backbone, smallest_side)
-    if flags.bf16 and not bf16:
-        print(f"note: {flags.backbone} cannot be trained in bfloat16 on this {device}: float32 it is")
-    return flags.but(crop_seconds=seconds, bf16=bf16, aug=aug)
+    bf16 = precision.choose(flags, settings.num_rows, settings.frames_in(seconds), device, training=True)
+    return flags.but(crop_seconds=seconds, aug=aug, **precision.recorded(bf16))
 
 
 def default_crop_seconds(flags, folder):

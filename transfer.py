@@ -28,7 +28,7 @@ from models import backbones, heads
 from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
-from training import distributed
+from training import distributed, precision
 from training.frozen import evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
@@ -155,9 +155,11 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=utils.whole, default=0, help="first seed")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
+    precision.add_flags(group)
     group.add_argument(
-        "--bf16", action=argparse.BooleanOptionalAction,
-        help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
+        "--keep_features", action=argparse.BooleanOptionalAction, default=True,
+        help="linear and mlp: keep the frozen features in exp/<id>/features, where the next run finds them; dropped "
+        "when the arrays, the weights or the code change",
     )  # fmt: skip
     group.add_argument(
         "--save_features", action="store_true",
@@ -174,17 +176,17 @@ def main(args):
     begin = time.perf_counter()
 
     experiment, folder = open_given(args)
-    flags = resolve(args, experiment, folder, device)
+    flags = resolve(args, experiment, folder)
     task = Task(folder, device, flags.train_split, flags.test_split)
     given = prepare(task, experiment, flags)
     sizes = curve_sizes(given)
     swept = sweep_layers(given) if flags.sweep_layers else []
     if swept:
         print(describe_sweep(swept))
-        given = prepare(task, experiment, flags.but(layer=best_layer(swept)))
+        given = prepare(task, experiment, given.flags.but(layer=best_layer(swept)))
 
     curve = learn_curve(given, sizes) if sizes else []
-    runs = [PROTOCOLS[flags.protocol](given, flags.seed + number) for number in range(flags.num_seeds)]
+    runs = runs_of(given)
 
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
     features = mean_features(given, runs[0]) if flags.save_features else None
@@ -225,6 +227,14 @@ def print_summary(result):
 
 
 # ------------------------------------------------------------------ protocols: each (given, seed) → Run
+
+
+def runs_of(given):
+    """A :class:`Run` for each seed, the same one where a seed changes nothing."""
+    train, seed = PROTOCOLS[given.flags.protocol], given.flags.seed
+    first = train(given, seed)
+    others = range(seed + 1, seed + given.flags.num_seeds)
+    return [first, *(train(given, other) if given.by_chance else first for other in others)]
 
 
 def linear(given, seed):

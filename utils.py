@@ -669,9 +669,8 @@ def is_experiment(exp_path, exp_dir="exp"):
 
 def versions():
     """What a result depends on: the command, the versions, the git commit of this suite."""
+    import importlib.metadata
     import platform
-
-    import torchvision
 
     root = Path(__file__).parent
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -685,6 +684,6 @@ def versions():
         "git_commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": importlib.metadata.version("torchvision"),  # to import it takes seconds
         "numpy": np.__version__,
     }

@@ -364,7 +364,8 @@ def contents(folder):
     """{name: set of bytes} of what must be the same in two runs; the number of a run is no part of a name."""
     found = collections.defaultdict(set)
     for file in sorted(folder.rglob("*.*")):
-        if file.suffix in (".npy", ".json", ".csv", ".pth", ".mp3") and not file.name.startswith("."):
+        kept = file.parent.parent.name == "features"  # which may be missing, and are named by the times of arrays
+        if file.suffix in (".npy", ".json", ".csv", ".pth", ".mp3") and not file.name.startswith(".") and not kept:
             name = re.sub(r"^exp/\d{6}/", "exp/ID/", file.relative_to(folder).as_posix())
             found[re.sub(r"(linear|mlp)_\d+/", r"\1/", name)].add(comparable(file))
     return dict(found)

@@ -29,6 +29,23 @@ def load(folder, rows, device, in_memory=None):
     return InMemory(folder, rows, device, device if fits_on_device else torch.device("cpu"))
 
 
+class Unread:
+    """The spectrograms of ``rows``, which are loaded when they are first asked for more than their number."""
+
+    def __init__(self, folder, rows, device):
+        self.folder, self.rows, self.device = folder, rows, device
+
+    def __len__(self):
+        return len(self.rows)
+
+    @functools.cached_property
+    def held(self):
+        return load(self.folder, self.rows, self.device)
+
+    def __getattr__(self, name):
+        return getattr(self.held, name)
+
+
 class _Crops:
     """What the two ways of holding spectrograms share."""
 

@@ -6,22 +6,14 @@ Each has ``num_features`` (D), ``maps(x)``, the list of what its stages make of 
 
 import itertools
 
-import torchvision
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import utils
 from models import samplecnn
 from models.readout import num_features, read_out
 from models.samplecnn import SampleCNN
 
-RESNETS = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
-    "resnet152": (Bottleneck, [3, 8, 36, 3]),
-}
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 WAVEFORM = ("samplecnn",)  # these hear waveforms, all others look at spectrograms
 WHOLE = ("frames",)  # these summarise any number of frames as well as a few: a track is heard at once
 
@@ -40,34 +32,6 @@ class Backbone(nn.Module):
 
     def forward(self, x):
         return read_out(self.maps(x)[-1], self.pool)
-
-
-class ResNet(torchvision.models.ResNet, Backbone):
-    """A ResNet (He et al. 2016) for one-channel input, without its classification layer.
-
-    The last BatchNorm of each residual branch starts at zero, as in SimSiam's code and Goyal et al. 2017.
-    """
-
-    def __init__(self, name, num_mels=128, pool="average"):
-        block, layers = RESNETS[name]
-        super().__init__(block, layers, zero_init_residual=True)
-        self.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.fc = nn.Identity()
-        channels = [width * block.expansion for width in (64, 128, 256, 512)]
-        bands = [-(-num_mels // 2**halvings) for halvings in (2, 3, 4, 5)]
-        self._describe(channels, bands, pool)
-
-    def maps(self, x):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return list(itertools.accumulate((self.layer1, self.layer2, self.layer3, self.layer4), _apply, initial=x))[1:]
-
-    def forward(self, x):
-        return Backbone.forward(self, x)
-
-
-def _apply(x, layer):
-    return layer(x)
 
 
 class FrameEncoder(Backbone):
@@ -135,7 +99,11 @@ NAMES = (*RESNETS, *OTHERS)
 
 def build(name, num_mels=128, pool="average"):
     """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` is the ResNets' choice."""
-    return ResNet(name, num_mels, pool) if name in RESNETS else OTHERS[name](num_mels)
+    if name not in RESNETS:
+        return OTHERS[name](num_mels)
+    from models.resnet import ResNet  # torchvision takes seconds to import
+
+    return ResNet(name, num_mels, pool)
 
 
 def default_for(kind):

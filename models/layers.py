@@ -44,10 +44,6 @@ class Layers(nn.Module):
         self.widths = [widths[name] for name in self.names]
         self.num_features = sum(self.widths)
 
-    @property
-    def seeded(self):
-        return any(ruler.seeded for ruler in self.rulers.values())
-
     def fit(self, batches, seed=0):
         """Shows training spectrograms to the rulers, which need to see some."""
         for ruler in self.rulers.values():

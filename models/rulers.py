@@ -18,8 +18,8 @@ NUM_MFCC = 20
 class Ruler(nn.Module):
     """What the rulers share: most of them have nothing to fit.
 
-    seeded: whether its features depend on the seed; per_band: whether it wants bands that are normalised each for
-    itself, or all alike, as where differences between bands are what it measures.
+    seeded: whether its features depend on ``fit``, and so on the seed; per_band: whether it wants bands that are
+    normalised each for itself, or all alike, as where differences between bands are what it measures.
     """
 
     seeded, per_band = False, True

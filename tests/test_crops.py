@@ -139,3 +139,12 @@ def test_vectors_that_do_not_fit_are_refused(vectors):
         np.save(folder.path / "t1.npy", wrong)
         with pytest.raises(utils.UserError, match=r"t1\.npy has shape .*say \(4, 5\) of float32"):
             crops_of.Vectors(folder, folder.tracks, CPU)
+
+
+def test_what_is_not_cut_is_not_read(folder):
+    rows = folder.split("training")
+    (folder.path / rows["path"][0]).unlink()
+    unread = crops_of.Unread(folder, rows, CPU)
+    assert len(unread) == len(rows)
+    with pytest.raises(utils.UserError, match="cannot be read"):
+        unread.crop(torch.tensor([1]), torch.tensor([0]), 16)

@@ -29,7 +29,7 @@ def folder_of(settings):
 
 
 def resolved(flags, settings=None, experiment=None):
-    return resolve(parse(flags), experiment, folder_of(settings or Spectrogram()), CPU)
+    return resolve(parse(flags), experiment, folder_of(settings or Spectrogram()))
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def opened(pretrained_once):
     """(flags) → everything that a protocol starts from."""
 
     def open_(flags):
-        args = parse(pretrained_once.transfer(flags))
+        args = parse(pretrained_once.transfer(f"{flags} --no-keep_features"))  # others read this experiment, too
         experiment, folder = open_given(args)
-        resolved = resolve(args, experiment, folder, CPU)
+        resolved = resolve(args, experiment, folder)
         return prepare(Task(folder, CPU, resolved.train_split, resolved.test_split), experiment, resolved)
 
     return open_
@@ -58,7 +58,7 @@ def test_defaults_depend_on_what_the_arrays_are():
     flags = resolved("")
     assert (flags.protocol, flags.backbone, flags.aug, flags.layer) == ("finetune", "resnet18", "none", "backbone")
     assert (resolved("--protocol scratch").aug, resolved("--aug mask").aug) == ("spec", "mask")
-    assert (flags.crop_seconds, flags.num_crops, flags.bf16, flags.patience) == (5.0, 5, False, 0)
+    assert (flags.crop_seconds, flags.num_crops, flags.patience) == (5.0, 5, 0)
     flags = resolved("--protocol scratch", Waveform())
     assert (flags.backbone, flags.aug, flags.crop_seconds) == ("samplecnn", "none", pytest.approx(59049 / 22050))
     flags = resolved("", Embedding("music2vec", 13, 768))
@@ -107,10 +107,10 @@ def test_heads_are_read_from_their_flags():
 
 def test_a_statistic_is_of_the_whole_track(tmp_path):
     folder = open_folder(write_folder(tmp_path, "tiny"), "tiny")
-    flags = resolve(parse("--protocol linear --baseline stats"), None, folder, CPU)
+    flags = resolve(parse("--protocol linear --baseline stats"), None, folder)
     assert flags.num_crops == 1
     assert folder.settings.frames_in(flags.crop_seconds) == int(folder.tracks["frames"].median())
-    flags = resolve(parse("--protocol linear --baseline stats --crop_seconds 5 --num_crops 2"), None, folder, CPU)
+    flags = resolve(parse("--protocol linear --baseline stats --crop_seconds 5 --num_crops 2"), None, folder)
     assert (flags.crop_seconds, flags.num_crops) == (5, 2)
 
 
@@ -170,6 +170,19 @@ def test_frozen_features_are_shared_by_seeds_that_change_nothing(opened, flags, 
     features = [there.frozen(there.backbone(seed), seed) for seed in (0, 1)]
     assert (features[0] is features[1]) == same
     assert torch.equal(features[0].of(there.task.test), features[1].of(there.task.test)) == same
+
+
+@pytest.mark.parametrize(("flags", "by_chance"), [
+    ("--protocol linear", False), ("--protocol linear --baseline stats", False), ("--protocol mlp", True),
+    ("--protocol linear --label_fraction 0.5", True), ("--protocol linear --baseline random", True),
+    ("--protocol linear --layer backbone+kmeans", True), ("--protocol finetune", True), ("--protocol scratch", True),
+])  # fmt: skip
+def test_a_seed_that_changes_nothing_makes_no_other_run(opened, monkeypatch, flags, by_chance):
+    seen = []
+    there = opened(f"{flags} --seed 4 --num_seeds 3")
+    monkeypatch.setitem(transfer.PROTOCOLS, there.flags.protocol, lambda given, seed: seen.append(seed) or seed)
+    assert transfer.runs_of(there) == ([4, 5, 6] if by_chance else [4, 4, 4])
+    assert seen == ([4, 5, 6] if by_chance else [4])
 
 
 def test_a_batch_is_checked_where_there_are_batches(opened):
@@ -232,6 +245,6 @@ def test_rulers_and_random_weights_see_bands_normalised_as_networks_do(pretraine
     """All but cepstra, which measure the differences between bands."""
     args = parse(f"{pretrained_once.where} --dataset tiny --protocol linear --baseline {baseline}")
     experiment, folder = open_given(args)
-    flags = resolve(args, experiment, folder, CPU)
+    flags = resolve(args, experiment, folder)
     there = prepare(Task(folder, CPU), experiment, flags)
     assert isinstance(there.experiment.normalisation.mean, tuple) == per_band

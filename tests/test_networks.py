@@ -114,3 +114,16 @@ def test_weights_that_lack_a_part_are_refused(tmp_path, experiment):
 def test_statistics_know_spectrograms_only_by_their_bands(tmp_path):
     there = SimpleNamespace(settings=Spectrogram(n_mels=20))
     assert Network("statistics").backbone_of(there).num_features == 80
+
+
+@pytest.mark.parametrize(("network", "seeded", "only_rulers"), [
+    (Network("encoder", "simsiam", "frames", "backbone"), False, False),
+    (Network("encoder", "simsiam", "frames", "stats+backbone"), False, False),
+    (Network("encoder", "simsiam", "frames", "backbone+kmeans"), True, False),
+    (Network("encoder", "simsiam", "frames", "kmeans+stats"), True, True),
+    (Network("kmeans"), True, True), (Network("statistics"), False, True), (Network("mfcc"), False, True),
+    (Network("random", backbone="frames", layer="backbone"), True, False),
+    (Network("trained", backbone="resnet18", layer="backbone"), False, False),
+])  # fmt: skip
+def test_a_record_says_what_its_features_depend_on(network, seeded, only_rulers):
+    assert (network.seeded, network.only_rulers) == (seeded, only_rulers)

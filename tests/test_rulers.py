@@ -93,9 +93,3 @@ def test_a_layer_that_there_is_not_is_named():
     method = models.build({"method": "simsiam", "backbone": "frames"}, num_mels=64)
     with pytest.raises(utils.UserError, match="there is no 'stage4', only backbone, projector, stage1"):
         layers.Layers(method, "stage4+stats", 64)
-
-
-@pytest.mark.parametrize(("layer", "seeded"), [("stats+backbone", False), ("backbone+kmeans", True)])
-def test_features_that_depend_on_the_seed_say_so(layer, seeded):
-    method = models.build({"method": "simsiam", "backbone": "frames"}, num_mels=64)
-    assert layers.Layers(method, layer, 64).seeded is seeded

@@ -16,6 +16,7 @@ import train_simsiam
 import utils
 from evaluation import plots
 from models.simsiam import SimSiam
+from training import precision
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -68,7 +69,8 @@ def test_the_flags_that_are_kept_are_the_resolved_ones(pretrained_once):
     flags = flags_of(pretrained_once.experiment)
     expected = {
         "dataset": "tiny", "method": "simsiam", "backbone": "conv8", "lr": 0.001, "warmup_epochs": 0.1, "aug": "spec",
-        "bf16": False, "crop_seconds": 6.4, "dim": 32, "pred_dim": 8, "weight_decay": 0.05, "pool": "mean_std_max",
+        "precision": "fp32", "bf16": False, "crop_seconds": 6.4, "dim": 32, "pred_dim": 8, "weight_decay": 0.05,
+        "pool": "mean_std_max",
     }  # fmt: skip
     assert {name: flags[name] for name in expected} == expected
 
@@ -237,6 +239,27 @@ def test_a_resumed_run_keeps_its_own_flags(train, stop_in):
     assert (stopped / "configuration.json").read_text() == before
     assert len(log_of(stopped)) == 2
     assert same_weights(stopped, train("--num_epochs 2 --lr 0.004 --seed 3"))
+
+
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_run_goes_on_in_the_precision_it_began_with(train, stop_in, monkeypatch, bf16, older):
+    """Older ones have ``bf16`` alone. On a CPU where the other precision is the faster one."""
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "speed_up", lambda *args: 9.0 if bf16 else 0.1)
+    stopped = stop_in(2, lambda: train("--num_epochs 2 --backbone frames --knn_every 0"))
+    flags = flags_of(stopped)
+    assert (flags["precision"], flags["bf16"]) == (("bf16", True) if bf16 else ("fp32", False))
+    if older:
+        content = utils.read_json(stopped / "configuration.json")
+        del content["flags"]["precision"]
+        utils.write_json(stopped / "configuration.json", content)
+    monkeypatch.setattr(precision, "speed_up", lambda *args: 0.1 if bf16 else 9.0)
+    used = []
+    real = utils.autocast
+    monkeypatch.setattr(utils, "autocast", lambda device, bf16: used.append(bf16) or real(device, bf16))
+    train(f"--resume {stopped.name}")
+    assert {*used} == {bf16}
 
 
 def test_a_run_goes_on_where_its_data_are(train, stop_in, run_script):

@@ -119,6 +119,15 @@ def from_first(path):
     return Path(os.fsdecode(bytes(text.tolist()).rstrip(b"\0")))
 
 
+def number_from_first(number):
+    """The number that the first process has, in all of them: what was measured may differ."""
+    if not dist.is_initialized():
+        return number
+    told = torch.tensor([number], dtype=torch.float64)
+    dist.broadcast(told, 0)
+    return told.item()
+
+
 def num_processes():
     return dist.get_world_size() if dist.is_initialized() else 1
 

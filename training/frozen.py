@@ -98,11 +98,22 @@ def fit_norms(network, batches):
 
 
 class FrozenFeatures:
-    """The features of one network: each track passes through it once, whoever asks, and in whatever order."""
+    """The features of one network: each track passes through it once, whoever asks, and in whatever order.
 
-    def __init__(self, network, cut):
-        self.network, self.cut = network, cut
+    kept: :class:`training.kept.Kept`, by which those of whole splits outlive the run, or None.
+    """
+
+    def __init__(self, network, cut, kept=None):
+        self.network, self.cut, self.kept = network, cut, kept
         self.known = {}  # what holds the crops → (features (N, C, …), which tracks are there (N,))
+
+    def recall(self, parts):
+        """Take what is kept of these splits. Returns of how many tracks."""
+        for crops in set(parts):
+            features = self.kept.features(split_of(crops), len(crops))
+            if features is not None:
+                self.known[crops] = features.to(self.cut.device), torch.ones(len(crops), dtype=torch.bool)
+        return sum(map(len, self.known))
 
     def of(self, crops, tracks=None):
         """(N, C, D) of ``tracks`` (N,) of one split (default: all), (N, C, L, D) of several layers."""
@@ -115,7 +126,13 @@ class FrozenFeatures:
                 features = new.new_empty(len(crops), *new.shape[1:])
             features[missing], there[missing] = new, True
             self.known[crops] = features, there
+            if self.kept and len(missing) == len(crops):  # in one pass, so that the next run has the same digits
+                self.kept.write(split_of(crops), features.cpu())
         return features[tracks]
+
+
+def split_of(crops):
+    return crops.rows["split"].iloc[0]
 
 
 class FeatureMonitor:

@@ -5,6 +5,7 @@ Axes: N tracks, C genres, D feature dimension.
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from data.crops import measure_normalisation
 from evaluation import results
 from models.classifier import Classifier
 from models.rulers import RULERS
+from training import distributed, precision
 from training.experiment import Experiment
 from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
+from training.kept import Kept, shelf_of
 from training.label_curve import check_sizes, label_curve
 from training.networks import Network
 from training.options import PROTOCOLS
@@ -28,14 +31,25 @@ SHOWN_TRACKS = 1000  # of training, to k-means and to the norms of random weight
 
 @dataclass
 class Given:
-    """What every protocol starts from. network: the record of what the result's features come from."""
+    """What every protocol starts from.
+
+    network: the record of what the result's features come from; shelf: where they are kept on disk, or None.
+    """
 
     task: Task
     experiment: Experiment
     flags: utils.Flags
     cut: object  # a Cut, or WholeVectors
     network: Network
+    shelf: Path | None = None
     known: dict = field(default_factory=dict)  # seed that the features depend on, or None → FrozenFeatures
+
+    @property
+    def by_chance(self):
+        """Whether a seed changes anything: features, which labels are used, or a head that is trained in epochs."""
+        embeddings = self.task.folder.settings.kind == "embedding"  # a sum of layers is learned in epochs
+        batches = PROTOCOLS[self.flags.protocol].batches or embeddings
+        return batches or self.flags.label_fraction < 1 or self.network.start.seeded
 
     def labelled(self, seed):
         return self.task.labelled(self.flags.label_fraction, seed)
@@ -47,11 +61,22 @@ class Given:
         if network.seed is not None:
             network = dataclasses.replace(network, seed=seed)
         backbone = network.backbone_of(self.experiment).to(self.task.device, memory_format=torch.channels_last)
+        if network.seeded:
+            self.fit(backbone, seed)
+        return backbone
+
+    def fit(self, backbone, seed):
+        """Shows it training tracks, unless what they make of it, which is buffers, is kept."""
+        kept = self.kept(seed)
+        buffers = kept.read("fitted")
+        if buffers:
+            backbone.load_state_dict(buffers, strict=False)
+            return
         if hasattr(backbone, "fit"):
             backbone.fit(self.shown(), seed)
-        elif network.kind == "random":
+        else:
             fit_norms(backbone, self.shown())
-        return backbone
+        kept.write("fitted", {name: buffer.cpu() for name, buffer in backbone.named_buffers()})
 
     def shown(self):
         """Training tracks, without their labels, for what has to see some before it makes features."""
@@ -59,10 +84,19 @@ class Given:
 
     def frozen(self, backbone, seed):
         """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""
-        seeded = self.network.kind == "random" or getattr(backbone, "seeded", False)
-        features = self.known.setdefault(seed if seeded else None, FrozenFeatures(backbone, self.cut))
-        features.network = backbone  # the same weights, fresh: those of the seed before may be fine-tuned by now
-        return features
+        key = seed if self.network.start.seeded else None
+        if key not in self.known:
+            features = self.known[key] = FrozenFeatures(backbone, self.cut, self.kept(seed))
+            task = self.task
+            number = self.shelf and features.recall([task.train, task.validation, task.test])
+            if number:
+                print(f"features of {number} tracks: kept from before")
+        self.known[key].network = backbone  # the same weights, fresh: those before may be fine-tuned by now
+        return self.known[key]
+
+    def kept(self, seed):
+        """What is kept of the features of a seed."""
+        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut))
 
     def recipe(self, seed, num_train):
         """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
@@ -94,15 +128,41 @@ def prepare(task, experiment, flags):
     """Everything that the protocols need, made of the resolved flags. Raises :class:`utils.UserError`."""
     settings = task.folder.settings
     if settings.kind == "embedding":
+        flags = flags.but(**precision.recorded(False))
         experiment = Experiment.new(new_flags(flags), task.folder, None)
         return Given(task, experiment, flags, WholeVectors(), network_of(flags, experiment))
     if experiment is None:
         training = task.train if flags.train_split == "training" else task.validation
         per_band = RULERS[flags.baseline].per_band if flags.baseline in RULERS else True
         experiment = Experiment.new(new_flags(flags), task.folder, measure_normalisation(training, per_band))
-    num_frames = settings.frames_in(flags.crop_seconds)
-    cut = Cut(num_frames, flags.num_crops, experiment.normalisation, task.device, flags.bf16)
-    return Given(task, experiment, flags, cut, network_of(flags, experiment))
+    network, num_frames = network_of(flags, experiment), settings.frames_in(flags.crop_seconds)
+    cut = Cut(num_frames, flags.num_crops, experiment.normalisation, task.device)
+    alone = distributed.num_processes() == 1  # many would have to agree on what each of them finds
+    keep = PROTOCOLS[flags.protocol].frozen and flags.keep_features and experiment.folder and alone
+    shelf = shelf_of(experiment, task.folder) if keep else None
+    cut = dataclasses.replace(cut, bf16=choose_bf16(flags, cut, network, shelf, settings.num_rows))
+    return Given(task, experiment, flags.but(**precision.recorded(cut.bf16)), cut, network, shelf)
+
+
+def choose_bf16(flags, cut, network, shelf, num_rows):
+    """Whether to compute in bfloat16; where it is not said, what is kept decides before any timing does."""
+    if flags.precision == "auto" and flags.bf16 is None:
+        if network.only_rulers:
+            return False
+        for bf16 in (True, False):
+            kept = Kept(shelf, made_by(network.start, flags.seed, dataclasses.replace(cut, bf16=bf16)))
+            if kept.has("training") or kept.has("validation"):
+                return bf16
+    training = not PROTOCOLS[flags.protocol].frozen
+    return precision.choose(flags, num_rows, cut.num_frames, cut.device, training)
+
+
+def made_by(network, seed, cut):
+    """What features depend on beside the arrays, the weights and the code, as JSON holds it."""
+    one = dataclasses.replace(network, seed=seed if network.seeded else None)
+    heard = {field.name: getattr(cut, field.name) for field in dataclasses.fields(cut)}
+    heard["normalise"], heard["device"] = dataclasses.asdict(cut.normalise), cut.device.type
+    return {"network": dataclasses.asdict(one), "cut": heard}
 
 
 def new_flags(flags):

@@ -10,6 +10,7 @@ import models
 import utils
 from models import backbones, heads, rulers
 from models.classifier import Classifier
+from models.rulers import RULERS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ class Network:
     def saved_whole(self):
         """Whether transfer.pth holds all weights; else only the head's, the others are pre.pth."""
         return self.kind != "encoder"
+
+    @property
+    def seeded(self):
+        """Whether its features depend on a seed, and on training tracks that it is shown."""
+        return self.kind == "random" or any(RULERS[name].seeded for name in {self.kind, *self.layers} & {*RULERS})
+
+    @property
+    def only_rulers(self):
+        """Whether no network has a part in its features."""
+        return not self.backbone or self.layers <= {*RULERS}
+
+    @property
+    def layers(self):
+        """What is side by side in ``layer``."""
+        return set((self.layer or "backbone").split("+"))
 
     @property
     def start(self):

@@ -63,7 +63,7 @@ def warn_if_unfinished(experiment):
         print(f"note: the pre-training of {experiment.folder.name} stopped after {done} of {wanted} epochs")
 
 
-def resolve(args, experiment, folder, device):
+def resolve(args, experiment, folder):
     """The flags with every default filled in, once and for all. Raises :class:`utils.UserError`."""
     kind = folder.settings.kind
     name = args.protocol or ("mlp" if kind == "embedding" else "finetune")
@@ -98,7 +98,7 @@ def resolve(args, experiment, folder, device):
     elif args.aug:
         raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
     if kind != "embedding":
-        changes.update(resolve_crops(args, experiment, folder, device, changes["backbone"]))
+        changes.update(resolve_crops(args, experiment, folder, changes["backbone"]))
     return utils.Flags(**{**vars(args), **changes})
 
 
@@ -128,7 +128,7 @@ def backbone_for(asked, settings):
     return name
 
 
-def resolve_crops(args, experiment, folder, device, backbone):
+def resolve_crops(args, experiment, folder, backbone):
     """How a track is cut: for what summarises any length whole, for all else into crops as in the pre-training."""
     any_length = args.baseline in RULERS or backbone in backbones.WHOLE
     whole = any_length and args.crop_seconds is None and args.num_crops is None
@@ -139,7 +139,6 @@ def resolve_crops(args, experiment, folder, device, backbone):
         "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
         "whole": whole,
         "num_crops": 1 if whole else 5 if args.num_crops is None else args.num_crops,
-        "bf16": backbones.uses_bf16(args.bf16, device, backbone, min(folder.settings.num_rows, num_frames)),
     }
 
 

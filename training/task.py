@@ -30,7 +30,7 @@ class Task:
         if len(self.genres) < 2:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
         self.labels = [labels_of(rows[name], self.genres).to(device) for name in names]
-        load = crops_of.Vectors if folder.settings.kind == "embedding" else crops_of.load
+        load = crops_of.Vectors if folder.settings.kind == "embedding" else crops_of.Unread
         held = {name: load(folder, part, device) for name, part in rows.items()}
         self.train, self.validation, self.test = (held[name] for name in names)  # two of them may be the same
 

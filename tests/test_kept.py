@@ -1,0 +1,195 @@
+"""Features on disk: the next run starts from them, with the same result, and never from others."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import transfer
+import utils
+from data import crops
+from models import backbones
+from training import kept, precision
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+LINEAR = "--protocol linear --num_crops 2"
+
+
+@pytest.fixture
+def run(pretrained, capsys, monkeypatch):
+    """(flags) → (folder of the transfer, lines on the screen, how many crops have passed through a backbone)."""
+    passed, real = [], backbones.build
+
+    def build(*args):
+        network = real(*args)
+        network.register_forward_hook(lambda module, inputs, output: passed.append(len(inputs[0])))
+        return network
+
+    def run(flags=LINEAR):
+        capsys.readouterr(), passed.clear()
+        transfer.main(transfer.get_args_parser().parse_args(pretrained.transfer(flags).split()))
+        lines = capsys.readouterr().out.splitlines()
+        return Path(lines[-1]).parent, lines, sum(passed)
+
+    monkeypatch.setattr(backbones, "build", build)
+    run.home, run.features = pretrained, pretrained.experiment / "features"
+    return run
+
+
+def files(run, name="*/*.pth"):
+    return sorted(run.features.glob(name), key=lambda file: file.stat().st_mtime_ns)
+
+
+def same_result(one, other):
+    names = ("transfer.pth", "predictions.csv")
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("flags", [
+    LINEAR, "--protocol mlp --hidden 8 --num_epochs 2", "--protocol linear --layer backbone+kmeans",
+    "--protocol linear --baseline kmeans", "--protocol linear --baseline random --num_seeds 2",
+    "--protocol linear --baseline stats", "--protocol linear --train_split validation",
+])  # fmt: skip
+def test_a_second_run_reads_no_array_and_has_the_same_result(run, monkeypatch, flags):
+    without, lines, _ = run(f"{flags} --no-keep_features")
+    assert not run.features.exists()
+    first, _, passed = run(flags)
+    monkeypatch.setattr(crops, "load", None)
+    second, lines, passed_again = run(flags)
+    assert lines[0] == "features of 36 tracks: kept from before"
+    assert passed_again == 0 < passed or "kmeans" in flags or "stats" in flags
+    assert same_result(first, second)
+    assert same_result(first, without)
+
+
+def test_what_the_next_run_asks_differently_of_the_same_features_is_kept(run):
+    run()
+    for flags in ("--seed 3 --num_seeds 2", "--train_sizes 6,24", "--save_features", "--label_fraction 0.5"):
+        assert run(f"{LINEAR} {flags}")[2] == 0, flags
+    assert run("--protocol mlp --num_crops 2 --hidden 4 --num_epochs 1")[2] == 0
+
+
+def test_some_tracks_of_a_split_are_not_kept(run):
+    run(f"{LINEAR} --label_fraction 0.5")
+    assert sorted(file.stem.split("_")[1] for file in files(run)) == ["test", "validation"]
+    assert run()[2] == 24 * 2
+
+
+def other_weights(home):
+    weights = torch.load(home.experiment / "pre.pth", weights_only=True)
+    utils.save_weights(home.experiment / "pre.pth", {name: 2 * value for name, value in weights.items()})
+
+
+def array_made_again(home):
+    file = min((home.data_dir / "tiny_npy" / "Rock").glob("*.npy"))
+    stat = file.stat()
+    np.save(file, np.load(file) // 2)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
+
+
+def track_moved(home):
+    file = home.data_dir / "tiny_npy" / "tracks.csv"
+    file.write_text(file.read_text().replace("training", "validation", 1))
+
+
+@pytest.mark.parametrize("change", [other_weights, array_made_again, track_moved])
+def test_what_changes_the_features_drops_them(run, change):
+    run()
+    change(run.home)
+    folder, _, passed = run()
+    assert passed == 36 * 2
+    assert len(list(run.features.iterdir())) == 1
+    assert same_result(folder, run(f"{LINEAR} --no-keep_features")[0])
+
+
+def test_other_code_drops_them(run, monkeypatch):
+    run()
+    monkeypatch.setattr(kept, "made_with", lambda: ["another version"])
+    assert run()[2] == 36 * 2
+
+
+@pytest.mark.parametrize("flags", ["--layer projector", "--num_crops 3", "--crop_seconds 2"])
+def test_features_heard_in_another_way_are_others(run, flags):
+    run()
+    assert run(f"{LINEAR} {flags}")[2] > 0
+    assert run()[2] == 0  # both are kept
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def forge(file, **changes):
+    utils.save_weights(file, {**torch.load(file, weights_only=True), **changes})
+
+
+@pytest.mark.parametrize("damage", [
+    cut, flip, lambda file: file.write_bytes(b""), lambda file: forge(file, what=None),
+    lambda file: forge(file, kept=torch.zeros(3, 2, 512)), lambda file: forge(file, kept="text"),
+    lambda file: forge(file, kept=torch.full((24, 2, 512), torch.nan)), lambda file: utils.save_weights(file, [1]),
+])  # fmt: skip
+def test_what_is_damaged_or_foreign_is_made_again(run, damage):
+    first, *_ = run()
+    (file,) = files(run, "*/*_training.pth")
+    whole = file.read_bytes()
+    damage(file)
+    again, lines, passed = run()
+    assert lines[0] == "features of 12 tracks: kept from before"
+    assert passed == 24 * 2
+    assert file.read_bytes() == whole
+    assert same_result(first, again)
+
+
+def test_what_was_used_longest_ago_makes_room(run, monkeypatch):
+    run()
+    monkeypatch.setattr(kept, "MOST_BYTES", 2 * sum(file.stat().st_size for file in files(run)))
+    run(f"{LINEAR} --layer projector")
+    run()
+    run("--protocol linear --num_crops 3")
+    assert run("--protocol linear --num_crops 3")[2] == 0
+    assert sum(file.stat().st_size for file in files(run)) <= kept.MOST_BYTES
+    assert run(f"{LINEAR} --layer projector")[2] > 0
+
+
+def test_too_many_are_not_kept(run, monkeypatch):
+    monkeypatch.setattr(kept, "MOST_BYTES", 1000)
+    _, lines, _ = run()
+    assert sum("note: the features are not kept" in line for line in lines) == 3
+    assert not files(run)
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(run):
+    with utils.locked(run.features):
+        first, lines, _ = run()
+    assert "wait until it has ended" in lines[0]
+    assert not files(run)
+    assert same_result(first, run()[0])
+
+
+def test_without_an_experiment_nothing_is_kept(run):
+    flags = f"{run.home.where} --dataset tiny --protocol linear --baseline stats"
+    transfer.main(transfer.get_args_parser().parse_args(flags.split()))
+    assert not list(run.home.exp_dir.glob("*/features"))
+
+
+def test_the_precision_of_what_is_kept_is_not_measured_again(run, monkeypatch):
+    choose = precision.choose
+    for first in (False, True):
+        monkeypatch.setattr("training.precision.choose", lambda *args, first=first, **options: first)
+        folder, *_ = run(f"{LINEAR} --num_crops {2 + first}")
+        monkeypatch.setattr("training.precision.choose", None)
+        again, *_ = run(f"{LINEAR} --num_crops {2 + first}")
+        for each in (folder, again):
+            flags = json.loads((each / "result.json").read_text())["flags"]
+            assert (flags["precision"], flags["bf16"]) == (("bf16", True) if first else ("fp32", False))
+    monkeypatch.setattr("training.precision.choose", choose)
+    assert run(f"{LINEAR} --precision bf16")[2] == 0  # conv8 has no right one: it is float32's

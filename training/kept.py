@@ -1,0 +1,115 @@
+"""Frozen features on disk, ``exp/<id>/features/``: the next probe of the same experiment starts from them.
+
+    features/<dataset>_<arrays, weights, code>/<what made them>_<part>.pth
+
+A part is a split, (N, C, D) float32, or "fitted", the buffers that a network has from training tracks. Nothing is
+trusted: each file has a check sum and says what made it. Axes: N tracks, C crops, D feature dimension.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import sklearn
+import torch
+
+import utils
+
+MOST_BYTES = 2 * 2**30  # of an experiment's features; those used last stay
+CODE = ("models", "data", "training")  # rooms whose change may change features
+
+
+class Kept:
+    """The features of one network, heard in one way. ``shelf`` is of :func:`shelf_of`, None where nothing is kept."""
+
+    def __init__(self, shelf, made_by):
+        self.shelf, self.made_by = shelf, json.dumps(made_by, sort_keys=True)
+
+    def file(self, part):
+        return self.shelf / f"{digest_of(self.made_by)}_{part}.pth"
+
+    def has(self, part):
+        """Whether there is something, for all that is known without reading it."""
+        return self.shelf is not None and self.file(part).is_file()
+
+    def read(self, part):
+        """What :meth:`write` was given, or None where that is not there, or damaged, or of something else."""
+        if not self.has(part):
+            return None
+        try:
+            content = utils.load_weights(self.file(part))
+            os.utime(self.file(part))
+        except (utils.UserError, OSError):
+            return None
+        right = isinstance(content, dict) and content.get("what") == [self.shelf.name, self.made_by, part]
+        return content.get("kept") if right else None
+
+    def features(self, part, num_tracks):
+        """The features (N, C, D) of all ``num_tracks`` tracks of a split, or None as :meth:`read` says it."""
+        found = self.read(part)
+        whole = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.ndim == 3
+        return found if whole and len(found) == num_tracks and found.isfinite().all() else None
+
+    def write(self, part, kept):
+        """Keep a tensor or a dict of tensors; where that cannot be, a note says why and nothing else happens."""
+        if self.shelf is None:
+            return
+        content = {"what": [self.shelf.name, self.made_by, part], "kept": kept}
+        size = sum(one.nbytes for one in (kept.values() if isinstance(kept, dict) else [kept]))
+        try:
+            with utils.locked(self.shelf.parent):
+                self.shelf.mkdir(parents=True, exist_ok=True)
+                make_room(self.shelf, size)
+                utils.save_weights(self.file(part), content)
+        except (utils.UserError, OSError) as error:
+            print(f"note: the features are not kept this time: {error}")
+
+
+def make_room(shelf, size):
+    """Remove what no run will ask for again, then what was used longest ago. Raises :class:`utils.UserError`."""
+    if size > min(MOST_BYTES, shutil.disk_usage(shelf).free // 2):
+        raise utils.UserError(f"{size / 1e9:.1f} GB are too many (--no-keep_features says nothing of it)")
+    dataset = shelf.name.rpartition("_")[0]
+    for other in shelf.parent.iterdir():
+        if other != shelf and other.name.rpartition("_")[0] == dataset:
+            shutil.rmtree(other, ignore_errors=True)
+    files = sorted(shelf.parent.glob("*/*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files:
+        size += file.stat().st_size
+        if size > MOST_BYTES:
+            file.unlink()
+
+
+def shelf_of(experiment, folder):
+    """Where the features of a :class:`data.folder.Folder`'s arrays are kept.
+
+    It has another name as soon as anything is changed that features depend on: an array, the weights, the code.
+    """
+    weights = experiment.folder / "pre.pth"
+    source = [digest_of_arrays(folder), utils.digest(weights) if weights.exists() else None, *made_with()]
+    return experiment.folder / "features" / f"{folder.dataset}_{digest_of(json.dumps(source))}"
+
+
+def digest_of_arrays(folder):
+    """Of the tables and of the size and the time of every array, which is cheap: one made again has another time."""
+    lines = [(folder.path / name).read_bytes() for name in ("tracks.csv", "spectrogram.json")]
+    for path in folder.tracks["path"]:
+        with contextlib.suppress(OSError):  # who needs it will say that it is missing
+            there = os.stat(os.path.join(folder.base, path))
+            lines.append(f"{path},{there.st_size},{there.st_mtime_ns}\n".encode())
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def made_with():
+    """The versions of what computes features, and a digest of our own."""
+    root = Path(__file__).parents[1]
+    files = sorted(file for room in CODE for file in (root / room).glob("*.py"))
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return [torch.__version__, sklearn.__version__, code]
+
+
+def digest_of(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

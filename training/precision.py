@@ -1,0 +1,92 @@
+"""bfloat16 or float32? ``--precision auto`` takes what is faster on this machine, of what is right.
+
+Axes: B batch, F mel band, T frame.
+"""
+
+import argparse
+import functools
+import time
+from pathlib import Path
+
+import torch
+
+import utils
+from models import backbones
+from training import distributed
+
+CHOICES = ("auto", "fp32", "bf16")
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them, the last on ARM
+WORTH = 1.1  # for less, float32's digits are worth more
+MOST_CROPS, MOST_FRAMES = 64, 64  # that are timed
+LEAST_SECONDS = 0.1  # of a step that is worth timing
+SECONDS = 1.0  # for all of it
+
+
+def add_flags(group):
+    """``--precision``, and its older forms, which experiments made before it hold."""
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--precision", choices=CHOICES, default="auto",
+        help="auto: bfloat16 on a GPU, and on a CPU that has it where it is right and faster, for which a second is "
+        "measured",
+    )  # fmt: skip
+    either.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="short for --precision bf16 (or fp32)")
+
+
+def choose(flags, num_rows, num_frames, device, training):
+    """Whether to compute in bfloat16, from the flags precision, bf16, backbone and pool; auto says what it found.
+
+    num_rows, num_frames: of what the backbone sees; training: whether gradients are wanted. Draws nothing by chance.
+    """
+    asked = {None: flags.precision, True: "bf16", False: "fp32"}[flags.bf16]
+    right = backbones.uses_bf16(asked != "fp32", device, flags.backbone, min(num_rows, num_frames))
+    if asked == "bf16" and not right and training:
+        print(f"note: {flags.backbone} cannot be trained in bfloat16 on this {device}: float32 it is")
+    if asked != "auto" or device.type == "cuda":
+        return right
+    if not right or not has_bf16(device):
+        return False
+    rate = speed_up(flags.backbone, flags.pool, num_rows, min(num_frames, MOST_FRAMES), training)
+    rate = distributed.number_from_first(rate)
+    bf16 = rate >= WORTH
+    print(f"precision: {'bf16' if bf16 else 'fp32, not bf16'} ({rate:.1f} x fp32's rate here)")
+    return bf16
+
+
+def recorded(bf16):
+    """The flags that say what was used."""
+    return {"precision": "bf16" if bf16 else "fp32", "bf16": bf16}
+
+
+def has_bf16(device):
+    """Whether this is a CPU with instructions for bfloat16, as far as the system tells."""
+    cpus = Path("/proc/cpuinfo")
+    return device.type == "cpu" and cpus.is_file() and bool(INSTRUCTIONS & set(cpus.read_text().split()))
+
+
+def speed_up(backbone, pool, num_rows, num_frames, training):
+    """How many times as fast as in float32 a step is in bfloat16 on this CPU; the best of a second counts."""
+    begin = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        network = backbones.build(backbone, num_rows, pool).train(training).to(memory_format=torch.channels_last)
+        x = torch.randn(MOST_CROPS, 1, num_rows, num_frames)
+    number = 2
+    while seconds_of(network, x[:number], False) < LEAST_SECONDS and number < MOST_CROPS:
+        number *= 2
+    step = functools.partial(seconds_of, network, x[:number])
+    step(True)  # the first one prepares
+    found = []
+    while not found or time.perf_counter() - begin < SECONDS:
+        found.append((step(False), step(True)))
+    fp32, bf16 = map(min, zip(*found, strict=True))
+    return fp32 / bf16
+
+
+def seconds_of(network, x, bf16):
+    """Seconds for the features of x (B, 1, F, T), and in training mode for their gradients."""
+    begin = time.perf_counter()
+    with torch.set_grad_enabled(network.training), utils.autocast(x.device, bf16):
+        features = network(x)
+    if network.training:
+        features.float().sum().backward()
+    return time.perf_counter() - begin
