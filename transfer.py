@@ -27,6 +27,7 @@ from models import backbones, heads
 from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
+from training.compiled import compile_in_place
 from training.frozen import evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
@@ -149,6 +150,10 @@ def get_args_parser():
         help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
     group.add_argument(
+        "--compile", action="store_true",
+        help="finetune and scratch: compile the network (torch.compile), see train_simsiam.py --help",
+    )  # fmt: skip
+    group.add_argument(
         "--save_features", action="store_true",
         help="also write the features, averaged over each track's crops: features.npy (N, D), labels.npy (N,), "
         "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
@@ -268,6 +273,8 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     batches = LabelledViews(views, task.labels[0], labelled, recipe.batch_size)
     shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
+    if flags.compile:
+        compile_in_place(network, task.device)
 
     def judge(one):
         if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's
