@@ -70,7 +70,7 @@ class LabelledViews:
         order = shuffled(self.tracks, self.batch_size)
         requests = [((tracks, self.views.random_starts(tracks)),) for tracks in order]
         for tracks, (x,) in zip(order, self.views.batches(requests), strict=True):
-            yield x, self.labels[tracks]
+            yield x, self.labels[utils.to_device(tracks, self.labels.device)]
 
 
 class LabelledFeatures:
@@ -84,7 +84,8 @@ class LabelledFeatures:
 
     def __iter__(self):
         for tracks in shuffled(torch.arange(len(self.features)), self.batch_size):
-            crops = torch.randint(self.features.shape[1], tracks.shape)
+            chosen = torch.stack([tracks, torch.randint(self.features.shape[1], tracks.shape)])
+            tracks, crops = utils.to_device(chosen, self.features.device)
             yield self.features[tracks, crops], self.labels[tracks]
 
 
