@@ -22,7 +22,7 @@ class Backbone(nn.Sequential):
 
 
 def built():
-    """BYOL has all that could go wrong: a target that moves between the steps, a stop-gradient, running statistics."""
+    """BYOL has all that could go wrong: a target that moves between steps, a stop-gradient, running statistics."""
     torch.manual_seed(0)
     return BYOL(Backbone(), dim=8, pred_dim=16)
 
@@ -42,8 +42,12 @@ def trained(method, steps=3):
     return losses
 
 
-def test_compiled_is_the_same_within_float_noise(capsys):
+def test_compiled_is_the_same_within_float_noise(monkeypatch, capsys):
     """And its weights have the names they always had."""
+    from torch._inductor import config  # slow to import
+
+    monkeypatch.setattr(config, "compile_threads", 1)  # two kernels: what makes many of them quick makes these slow
+    monkeypatch.setattr(config, "cpp_cache_precompile_headers", False)
     if compiled.missing_for(CPU):
         pytest.skip("no C++ compiler here, which torch.compile needs")
     plain = built()
