@@ -25,6 +25,7 @@ from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_ep
 PEAKS = {  # dense bfloat16 TFLOP/s of the data sheets; the first name that is part of the device's
     "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165,
 }  # fmt: skip
+# in a trace; ``item`` of a GPU's tensor is the first, and a copy from or to memory that is not pinned waits as well
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "Memcpy HtoD (Pageable", "Memcpy DtoH (Device -> Pageable")
 COUNTED = 8  # clips that the arithmetic is counted on
 
@@ -41,7 +42,7 @@ class Size(NamedTuple):
     tracks: int  # of the large set
 
 
-FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 180, 25_000)
+FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 150, 25_000)
 QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
 
 

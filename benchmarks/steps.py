@@ -82,11 +82,12 @@ def main(args):
                 bare, real, ratio = beside_bare(loop, *best, args.rounds)
                 what = f"{case.name}, batch {size}, {describe(*best)}"
                 print(f"| {what} | {aug} | {bare:.3g} | {real:.3g} | {ratio:.3f} | ≥ {target} |", flush=True)
-            gains.append((f"{case.name}, batch {size}", *half_beside_full(loop, args.rounds)))
-    print("\n| train_simsiam.py, steps/s | float32 | bfloat16 | ratio |")
-    print("|---|---:|---:|---:|")
-    for what, full, half, ratio in gains:
-        print(f"| {what} | {full:.3g} | {half:.3g} | {ratio:.2f} |")
+            default = "bfloat16" if loop.flags.bf16 else "float32"
+            gains.append((f"{case.name}, batch {size}", *half_beside_full(loop, args.rounds), default))
+    print("\n| train_simsiam.py, steps/s | float32 | bfloat16 | ratio | by default |")
+    print("|---|---:|---:|---:|---|")
+    for what, full, half, ratio, default in gains:
+        print(f"| {what} | {full:.3g} | {half:.3g} | {ratio:.2f} | {default} |")
 
 
 class Loop(NamedTuple):
@@ -100,10 +101,12 @@ class Loop(NamedTuple):
 
 
 def prepare(case, aug, batch_size, folder, device, compiled=False):
+    """The :class:`Loop` of a case, on the training tracks of a made-up folder."""
     text = f"--dataset {folder.dataset} --backbone {case.backbone} --aug {aug} --batch_size {batch_size} {case.flags}"
     args = train_simsiam.get_args_parser().parse_args(text.split())
     args.crop_seconds = case.num_frames and folder.settings.seconds_in(case.num_frames)
-    flags = train_simsiam.resolve_input(train_simsiam.resolve(args), folder, device)
+    with contextlib.redirect_stdout(sys.stderr):  # what is said now would stand in the middle of a table
+        flags = train_simsiam.resolve_input(train_simsiam.resolve(args), folder, device)
     train = crops.load(folder, folder.split("training"), device)
     normalise = crops.measure_normalisation(train, per_band=True)
     views = Views(
@@ -112,7 +115,7 @@ def prepare(case, aug, batch_size, folder, device, compiled=False):
     utils.set_seed(0)
     method = models.build(vars(flags), case.bands).to(device, memory_format=torch.channels_last)
     if compiled:
-        with contextlib.redirect_stdout(sys.stderr):  # this is in the middle of a table
+        with contextlib.redirect_stdout(sys.stderr):
             compile_in_place(method, device)
     epochs = TrackViews(views, batch_size, flags.pair, flags.num_views)
     return Loop(flags, method, optimiser_of(method, flags), epochs, device)
