@@ -10,7 +10,7 @@ from pathlib import Path
 
 import utils
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parent.parent
 TARGET = 1.5  # seconds
 
 

@@ -18,7 +18,7 @@ import torch
 
 import utils
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parent.parent
 BLOCKS = ("steps", "probe", "preprocess", "memory", "start", "gpu")  # the last one where there is a GPU
 SECONDS = 330  # of one of them: something is wrong with one that takes longer
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU trains
