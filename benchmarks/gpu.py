@@ -60,10 +60,12 @@ def main(args):
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     size = QUICK if args.quick else FULL
-    print(f"device: {name_of(device)}" + (", a rehearsal: these figures say nothing of a GPU" if args.quick else ""))
+    peak = f"peak {peak_of(device)} TFLOP/s in bfloat16, by its data sheet" if peak_of(device) else "peak not known"
+    rehearsal = "; a rehearsal: tiny sizes, which say nothing" if args.quick else ""
+    print(f"device: {name_of(device)}, {peak}{rehearsal}")
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(Path(work), size, device, compiled=not args.quick)
-        for block in (bench.rates, bench.waits, bench.learning, bench.large_set):
+        for block in (bench.rates, bench.waits, bench.large_set, bench.learning):
             print()
             for row in block():
                 print(row, flush=True)
@@ -85,18 +87,21 @@ class Bench:
         folder = write_folder(self.work, case.bands, num_tracks_for((steps or self.size.steps) * batch))
         new = (case, compiled) not in self.networks
         loop = prepare(case, aug, batch, folder, self.device, compiled and new)
-        known = self.networks.setdefault((case, compiled), loop)
-        return loop._replace(method=known.method, optimiser=known.optimiser)
+        method, optimiser = self.networks.setdefault((case, compiled), (loop.method, loop.optimiser))
+        return loop._replace(method=method, optimiser=optimiser)
 
     def rates(self):
         yield "| network | batch | --aug | compiled | clips/s | of the bare loop | TFLOP/s | of the peak | memory |"
         yield "|---|---:|---|---|---:|---:|---:|---:|---:|"
         end = time.monotonic() + self.size.seconds
         for case in self.size.cases:
+            flops = self.flops_of_clip(case)
             for batch, aug, compiled in self.plans():
                 what = f"| {case.name} | {batch} | {aug} | {'yes' if compiled else 'no'} |"
-                in_time = time.monotonic() < end
-                yield f"{what} {self.rate(case, batch, aug, compiled) if in_time else 'no time left | | | | |'}"
+                if time.monotonic() > end:
+                    yield f"{what} no time left | | | | |"
+                else:
+                    yield f"{what} {self.rate(case, flops, batch, aug, compiled)}"
 
     def plans(self):
         """(batch, aug, compiled): the row that has a target first."""
@@ -105,11 +110,10 @@ class Bench:
             yield from ((usual, aug, compiled) for aug in augment.FAMILIES)
         yield from ((batch, "spec", False) for batch in self.size.batches if batch != usual)
 
-    def rate(self, case, batch, aug, compiled):
-        """The other cells of a row."""
+    def rate(self, case, flops, batch, aug, compiled):
+        """The other cells of a row; flops: of a clip."""
         on_gpu = self.device.type == "cuda"
         try:
-            flops = self.flops_of_clip(case)
             loop = self.loop(case, batch, aug, compiled)
             x, bf16 = next(iter(loop.views)), on_gpu
             if on_gpu:

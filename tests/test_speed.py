@@ -79,8 +79,8 @@ def test_the_gpu_blocks_are_rehearsed_on_a_cpu_and_claim_nothing(monkeypatch, ca
     monkeypatch.setattr(gpu, "QUICK", gpu.QUICK._replace(cases=(TINY,)))
     run(gpu, "--quick --device cpu")
     text = capsys.readouterr().out
-    assert "these figures say nothing of a GPU" in text.splitlines()[0]
-    rates, waits, learning, large = tables_in(text)
+    assert text.splitlines()[0] == "device: cpu, peak not known; a rehearsal: tiny sizes, which say nothing"
+    rates, waits, large, learning = tables_in(text)
     assert {(row[1], row[2], row[3]) for row in rates[2:]} == {
         ("4", "spec", "no"), ("4", "image", "no"), ("4", "audio", "no"), ("8", "spec", "no"),
     }  # fmt: skip
