@@ -197,7 +197,8 @@ def main(args):
 
     # -------- what to train
     utils.set_seed(flags.seed)
-    method = models.build(vars(flags), folder.settings.num_rows).to(device, memory_format=torch.channels_last)
+    memory_format = backbones.memory_format(flags.backbone, device)
+    method = models.build(vars(flags), folder.settings.num_rows).to(device, memory_format=memory_format)
     lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
     optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None

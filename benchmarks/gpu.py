@@ -3,7 +3,7 @@
     python -m benchmarks.gpu                       every block; prints Markdown
     python -m benchmarks.gpu --quick --device cpu  a rehearsal with tiny sizes, for a machine without a GPU
 
-Rate by batch and views, compiled and not, beside a bare loop (bfloat16, channels_last) on the same network; what
+Rate by batch and views, compiled and not, beside a bare loop (bfloat16, channels last) on the same network; what
 share of the GPU's arithmetic that is; whether anything in the loop waits for the GPU; whether it learns as on a CPU;
 and an epoch of a set of the size of FMA-medium. A row for which no time is left says so.
 """

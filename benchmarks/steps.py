@@ -113,7 +113,8 @@ def prepare(case, aug, batch_size, folder, device, compiled=False):
         train, augment.build(aug, folder.settings), normalise, folder.settings.frames_in(flags.crop_seconds)
     )
     utils.set_seed(0)
-    method = models.build(vars(flags), case.bands).to(device, memory_format=torch.channels_last)
+    memory_format = backbones.memory_format(flags.backbone, device)
+    method = models.build(vars(flags), case.bands).to(device, memory_format=memory_format)
     if compiled:
         with contextlib.redirect_stdout(sys.stderr):
             compile_in_place(method, device)
