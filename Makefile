@@ -1,10 +1,11 @@
 # make demo: the whole way on a small made-up corpus.   make test: the test suite.   Both install what they need.
+# make benchmark: how fast everything is here, in under ten minutes.
 PYTHON ?= python3
 PY := .venv/bin/python
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: demo test lint clean
+.PHONY: demo test benchmark lint clean
 
 DEMO := --size small --data_dir demo/data
 RUNS := --exp_dir demo/exp
@@ -43,6 +44,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
+
+benchmark: .venv/installed
+	@$(PY) -m benchmarks.table
 
 lint: .venv/installed
 	@$(PY) -m ruff check .

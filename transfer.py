@@ -29,6 +29,7 @@ from models.classifier import Classifier
 from models.readout import POOLS
 from models.rulers import RULERS
 from training import distributed, precision
+from training.compiled import compile_in_place
 from training.frozen import evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
@@ -160,6 +161,10 @@ def get_args_parser():
         "--keep_features", action=argparse.BooleanOptionalAction, default=True,
         help="linear and mlp: keep the frozen features in exp/<id>/features, where the next run finds them; dropped "
         "when the arrays, the weights or the code change",
+    )  # fmt: skip
+    group.add_argument(
+        "--compile", action="store_true",
+        help="finetune and scratch: compile the network (torch.compile), see train_simsiam.py --help",
     )  # fmt: skip
     group.add_argument(
         "--save_features", action="store_true",
@@ -299,6 +304,8 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     labels = F.one_hot(task.labels[0], len(task.genres)).float()
     batches = LabelledViews(views, labels, labelled, recipe.batch_size, flags.mixup)
     shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
+    if flags.compile:
+        compile_in_place(network, task.device)
 
     def judge(one):
         if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's

@@ -276,6 +276,13 @@ def autocast(device, bf16):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
+def to_device(x, device):
+    """``x`` on ``device``, without waiting: a copy from pageable memory to a GPU waits for all that it has to do."""
+    if device.type == "cuda" and not x.is_cuda:
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def cosine_schedule(step, num_steps, warmup_steps=0):
     """Factor on the base learning rate: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
     if step < warmup_steps:

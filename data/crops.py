@@ -97,7 +97,7 @@ class _Crops:
 
     def _to_decibels(self, stored):
         """(B, F, T) as stored → (B, 1, F, T) dB."""
-        return self.settings.decode(stored.to(self.device, non_blocking=True).unsqueeze(1))
+        return self.settings.decode(utils.to_device(stored, self.device).unsqueeze(1))
 
 
 class InMemory(_Crops):
@@ -116,7 +116,7 @@ class InMemory(_Crops):
     def crop(self, tracks, starts, num_frames):
         """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
         where = torch.stack([self.offsets[tracks], starts, self.lengths[tracks]])
-        offsets, starts, lengths = where.to(self.storage_device, non_blocking=True).unsqueeze(-1)
+        offsets, starts, lengths = utils.to_device(where, self.storage_device).unsqueeze(-1)
         inside = (starts + torch.arange(num_frames, device=self.storage_device)) % lengths
         return self._to_decibels(self.frames[offsets + inside].transpose(1, 2))
 

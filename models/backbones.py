@@ -6,6 +6,7 @@ Each has ``num_features`` (D), ``maps(x)``, the list of what its stages make of 
 
 import itertools
 
+import torch
 from torch import nn
 
 import utils
@@ -121,6 +122,14 @@ def uses_bf16(asked, device, name, smallest_side):
     if device.type == "cuda":
         return asked is not False
     return bool(asked) and (name == "frames" or (name in RESNETS and smallest_side > 32))
+
+
+def memory_format(name, device):
+    """How weights lie in memory for the fastest steps: channels last, as tensor cores and oneDNN read pictures.
+
+    A CPU makes steps of ``frames``, whose maps are one row high, a sixth faster as they are.
+    """
+    return torch.contiguous_format if name == "frames" and device.type == "cpu" else torch.channels_last
 
 
 def check_input(name, kind, num_frames=None):

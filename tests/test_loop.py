@@ -78,10 +78,13 @@ class Bar:
         self.said.append(loss)
 
 
-def test_the_mean_of_all_steps_is_shown_now_and_then():
+def test_now_and_then_a_loss_is_shown_a_step_later_and_the_mean_is_of_all_steps():
     mean, bar = MeanLoss("cpu", epoch=3, every=2), Bar()
-    for value in (1.0, 2.0, 6.0):
+    shown = []
+    for value in (1.0, 2.0, 6.0, 3.0):
         mean.add(torch.tensor(value, requires_grad=True), bar)
+        shown.append(len(bar.said))
+    assert shown == [0, 1, 1, 2]
     assert mean.value() == pytest.approx(3)
     assert bar.said == ["1.0000", "6.0000"]
     assert not mean.total.requires_grad

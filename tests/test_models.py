@@ -95,6 +95,13 @@ def test_bfloat16_is_used_where_it_is_asked_for_and_right():
     assert not backbones.uses_bf16(True, cpu, "resnet18", 32)
 
 
+def test_weights_lie_as_the_device_reads_them_fastest():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    asked = [("frames", cpu), ("frames", cuda), ("resnet18", cpu)]
+    last, first = torch.channels_last, torch.contiguous_format
+    assert [backbones.memory_format(*one) for one in asked] == [first, last, last]
+
+
 @pytest.mark.parametrize("size", [(128, 64), (48, 33)])
 def test_gradients_in_bfloat16_are_those_in_float32(size):
     """Of every convolution, on the smallest views that --bf16 is used for; rounding makes 0.4, a wrong one over 1."""

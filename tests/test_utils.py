@@ -247,6 +247,29 @@ def test_cosine_schedule_against_the_formula():
     assert factors[-1] < 0.001
 
 
+class Stored:
+    """What a tensor in memory is asked for on its way to a device."""
+
+    is_cuda = False
+
+    def __init__(self):
+        self.asked = []
+
+    def pin_memory(self):
+        self.asked.append("pin")
+        return self
+
+    def to(self, device, non_blocking=False):
+        self.asked.append((device.type, non_blocking))
+        return self
+
+
+def test_a_copy_to_a_gpu_is_waited_for_by_nobody():
+    """It has to come from pinned memory for that."""
+    for device, expected in (("cuda", ["pin", ("cuda", True)]), ("cpu", [("cpu", False)])):
+        assert utils.to_device(Stored(), torch.device(device)).asked == expected
+
+
 def test_every_epoch_has_its_own_chance():
     draws = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):

@@ -22,18 +22,36 @@ def schedule(optimiser, num_steps, warmup_steps, done=0):
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factors, last_epoch=done - 1)
 
 
+class Arriving:
+    """A number on its way from the device: reading it waits for what a GPU was to do before, not after."""
+
+    def __init__(self, value):
+        self.value = value.to("cpu", non_blocking=True)
+        self.event = torch.cuda.current_stream(value.device).record_event() if value.is_cuda else None
+
+    def read(self):
+        if self.event:
+            self.event.synchronize()
+        return self.value.item()
+
+
 class MeanLoss:
-    """The mean loss of an epoch, summed on the device: reading it waits for the GPU, so it is read rarely."""
+    """The mean loss of an epoch, summed on the device.
+
+    Now and then a loss is sent to the progress bar. It is read a step later, when a GPU has the next step to do: one
+    that is waited for with nothing left to do stands still until the next is launched.
+    """
 
     def __init__(self, device, epoch, every=20):
         self.total, self.steps = torch.zeros((), device=device), 0
-        self.epoch, self.every = epoch, every
+        self.epoch, self.every, self.arriving = epoch, every, None
 
     def add(self, loss, bar):
-        """Shows the loss in the progress bar, now and then, and stops where it is not finite."""
+        """Shows the loss of the step before, now and then, and stops where it is not finite."""
         self.total += loss.detach()
-        if self.steps % self.every == 0:
-            bar.set_postfix(loss=f"{self._finite(loss.item()):.4f}", refresh=False)
+        if self.arriving:
+            bar.set_postfix(loss=f"{self._finite(self.arriving.read()):.4f}", refresh=False)
+        self.arriving = Arriving(loss.detach()) if self.steps % self.every == 0 else None
         self.steps += 1
 
     def value(self):

@@ -86,7 +86,7 @@ class LabelledViews:
         requests = [((mine(tracks), mine(self.views.random_starts(tracks))),) for tracks in order]
         own_chance()
         for ((tracks, _),), (x,) in zip(requests, self.views.batches(requests), strict=True):
-            yield mixed(x, self.labels[tracks], self.mixup)
+            yield mixed(x, self.labels[utils.to_device(tracks, self.labels.device)], self.mixup)
 
 
 class LabelledFeatures:
@@ -100,7 +100,8 @@ class LabelledFeatures:
 
     def __iter__(self):
         for tracks in shuffled(torch.arange(len(self.features)), self.batch_size):
-            crops = torch.randint(self.features.shape[1], tracks.shape)
+            chosen = torch.stack([tracks, torch.randint(self.features.shape[1], tracks.shape)])
+            tracks, crops = utils.to_device(chosen, self.features.device)
             yield self.features[tracks, crops], self.labels[tracks]
 
 
@@ -112,9 +113,9 @@ def mixed(x, y, alpha):
     """
     if not alpha:
         return x, y
-    share = torch.distributions.Beta(alpha, alpha).sample((len(x),)).to(x)
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(len(x)).to(x.device, non_blocking=True)
+    share = torch.distributions.Beta(alpha, alpha).sample((len(x),))
+    share = utils.to_device(torch.maximum(share, 1 - share), x.device)
+    other = utils.to_device(torch.randperm(len(x)), x.device)
     shares = share[:, None, None, None], share[:, None]
     return tuple(part * one + (1 - part) * one[other] for part, one in zip(shares, (x, y), strict=True))
 

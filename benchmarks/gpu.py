@@ -1,0 +1,193 @@
+"""Measure pre-training on one GPU, in under five minutes, on made-up arrays.
+
+    python -m benchmarks.gpu                       every block; prints Markdown
+    python -m benchmarks.gpu --quick --device cpu  a rehearsal with tiny sizes, for a machine without a GPU
+
+Rate by batch and views, compiled and not, beside a bare loop (bfloat16, channels last) on the same network; what
+share of the GPU's arithmetic that is; whether anything in the loop waits for the GPU; whether it learns as on a CPU;
+and an epoch of a set of the size of FMA-medium. A row for which no time is left says so.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+import augment
+import utils
+from benchmarks.made_up import num_tracks_for, write_folder
+from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round
+
+PEAKS = {  # dense bfloat16 TFLOP/s of the data sheets; the first name that is part of the device's
+    "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165,
+}  # fmt: skip
+# in a trace; ``item`` of a GPU's tensor is the first, and a copy from or to memory that is not pinned waits as well
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "Memcpy HtoD (Pageable", "Memcpy DtoH (Device -> Pageable")
+COUNTED = 8  # clips that the arithmetic is counted on
+
+
+class Size(NamedTuple):
+    """What is measured. seconds: of the block of rates, after which no further row is begun."""
+
+    cases: tuple
+    batches: tuple
+    usual: int  # the batch that all families of views, and the compiled network, are measured with
+    steps: int  # of a round
+    rounds: int
+    seconds: float
+    tracks: int  # of the large set
+
+
+FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 150, 25_000)
+QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and nothing compiled: does it run?")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto or cuda; cpu with --quick")
+    return parser
+
+
+def main(args):
+    device = utils.pick_device(args.device)
+    if device.type == "cpu" and not args.quick:
+        raise utils.UserError("there is no GPU here, and nothing else is measured: --quick rehearses it on a CPU")
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    size = QUICK if args.quick else FULL
+    peak = f"peak {peak_of(device)} TFLOP/s in bfloat16, by its data sheet" if peak_of(device) else "peak not known"
+    rehearsal = "; a rehearsal: tiny sizes, which say nothing" if args.quick else ""
+    print(f"device: {name_of(device)}, {peak}{rehearsal}")
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(Path(work), size, device, compiled=not args.quick)
+        for block in (bench.rates, bench.waits, bench.large_set, bench.learning):
+            print()
+            for row in block():
+                print(row, flush=True)
+
+
+def name_of(device):
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class Bench:
+    """Blocks of rows, which share the networks: each is compiled once."""
+
+    def __init__(self, work, size, device, compiled):
+        self.work, self.size, self.device, self.compiled = work, size, device, compiled
+        self.networks = {}
+
+    def loop(self, case, batch, aug, compiled, steps=None):
+        """The real loop of :mod:`benchmarks.steps`, with an epoch of ``steps`` (default: those of a round)."""
+        folder = write_folder(self.work, case.bands, num_tracks_for((steps or self.size.steps) * batch))
+        new = (case, compiled) not in self.networks
+        loop = prepare(case, aug, batch, folder, self.device, compiled and new)
+        method, optimiser = self.networks.setdefault((case, compiled), (loop.method, loop.optimiser))
+        return loop._replace(method=method, optimiser=optimiser)
+
+    def rates(self):
+        yield "| network | batch | --aug | compiled | clips/s | of the bare loop | TFLOP/s | of the peak | memory |"
+        yield "|---|---:|---|---|---:|---:|---:|---:|---:|"
+        end = time.monotonic() + self.size.seconds
+        for case in self.size.cases:
+            flops = self.flops_of_clip(case)
+            for batch, aug, compiled in self.plans():
+                what = f"| {case.name} | {batch} | {aug} | {'yes' if compiled else 'no'} |"
+                if time.monotonic() > end:
+                    yield f"{what} no time left | | | | |"
+                else:
+                    yield f"{what} {self.rate(case, flops, batch, aug, compiled)}"
+
+    def plans(self):
+        """(batch, aug, compiled): the row that has a target first."""
+        usual = self.size.usual
+        for compiled in [True, False] if self.compiled else [False]:
+            yield from ((usual, aug, compiled) for aug in augment.FAMILIES)
+        yield from ((batch, "spec", False) for batch in self.size.batches if batch != usual)
+
+    def rate(self, case, flops, batch, aug, compiled):
+        """The other cells of a row; flops: of a clip."""
+        on_gpu = self.device.type == "cuda"
+        try:
+            loop = self.loop(case, batch, aug, compiled)
+            x, bf16 = next(iter(loop.views)), on_gpu
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats(self.device)
+            real, ratio = by_turns(
+                lambda: bare_round(loop, x, bf16), lambda: real_round(loop, bf16), self.size.rounds
+            )[1:]
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return "out of memory | | | | |"
+        done, peak = real * batch * flops / 1e12, peak_of(self.device)
+        memory = f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB" if on_gpu else "–"
+        share = f"{done / peak:.0%}" if peak else "–"
+        return f"{real * batch:.0f} | {ratio:.3f} | {done:.3g} | {share} | {memory} |"
+
+    def flops_of_clip(self, case):
+        """Of one track's views, forward and backward, as torch counts them."""
+        loop = self.loop(case, COUNTED, "none", False, steps=1)
+        with FlopCounterMode(display=False) as counter:
+            loss, _ = loop.method(*next(iter(loop.views)))
+            loss.backward()
+        return counter.get_total_flops() / COUNTED
+
+    def waits(self):
+        """An epoch waits at its end; one that is twice as long waits no more often if no step does."""
+        yield "| waits for the GPU | --aug | in an epoch | in one of twice the steps | in each further step |"
+        yield "|---|---|---:|---:|---:|"
+        for aug in augment.FAMILIES:
+            counts = [self.waits_in(aug, steps) for steps in (2 * self.size.steps, self.size.steps)]
+            cells = f"{counts[1]} | {counts[0]} | {(counts[0] - counts[1]) / self.size.steps:g}"
+            yield f"| {self.size.cases[-1].name} | {aug} | {cells if self.device.type == 'cuda' else 'no GPU | |'} |"
+
+    def waits_in(self, aug, steps):
+        loop, bf16 = self.loop(self.size.cases[-1], self.size.usual, aug, False, steps), self.device.type == "cuda"
+        real_round(loop, bf16)
+        on = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bf16 else [])]
+        with profile(activities=on) as trace:
+            real_round(loop, bf16)
+        return sum(event.count for event in trace.key_averages() if event.key.startswith(WAITS))
+
+    def learning(self):
+        """The same epochs in float32 on both devices: same seed, same weights, same crops, no augmentation."""
+        yield "| loss after 1 … 5 short epochs | " + " | ".join("12345") + " | largest difference | target |"
+        yield "|---|" + "---:|" * 7
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        case, curves = self.size.cases[-1], []
+        folder = write_folder(self.work, case.bands, num_tracks_for(16 * self.size.steps))
+        for device in (torch.device("cpu"), self.device):
+            loop = prepare(case, "none", 16, folder, device)
+            curves.append([real_epoch(loop, False, epoch)["loss"] for epoch in range(1, 6)])
+        off = max(abs(one - other) for one, other in zip(*curves, strict=True))
+        on_cpu, on_device = (" | ".join(f"{loss:.4f}" for loss in curve) for curve in curves)
+        yield f"| {case.name}, cpu | {on_cpu} | | |"
+        yield f"| {case.name}, {name_of(self.device)} | {on_device} | {off:.2g} | ≤ 0.01 |"
+
+    def large_set(self):
+        """Loading once, and an epoch."""
+        case, batch = self.size.cases[0], self.size.usual
+        begin = time.perf_counter()
+        loop = self.loop(case, batch, "spec", self.compiled, steps=self.size.tracks // batch)
+        loaded = time.perf_counter() - begin
+        seconds = real_epoch(loop, self.device.type == "cuda", 1)["seconds"]
+        clips = len(loop.views) * batch
+        yield "| a large set | tracks of 30 s | clips/s | s to load | s of an epoch | target |"
+        yield "|---|---:|---:|---:|---:|---:|"
+        what = f"{case.name}, batch {batch}"
+        yield f"| {what} | {clips} | {clips / seconds:.0f} | {loaded:.1f} | {seconds:.1f} | ≤ 10 |"
+
+
+def peak_of(device):
+    """TFLOP/s in bfloat16 by the name of the GPU; None of one that is not in the table."""
+    return next((peak for name, peak in PEAKS.items() if name in name_of(device)), None)
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

@@ -1,0 +1,77 @@
+"""Measure a linear probe on frozen features beside one forward pass over the same crops.
+
+    python -m benchmarks.probe    on made-up arrays and a network with next to no training; prints Markdown
+
+The forward pass is that of a ResNet-18 over five crops (128 × 64) of every track, in the precision that is fastest
+here. The probe is the whole of ``transfer.py --protocol linear``, from its start to its
+report, run twice, as by someone who tries another seed.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import utils
+from benchmarks.made_up import write_folder
+from data import crops
+from models import backbones
+from training.experiment import Experiment
+from training.frozen import Cut
+
+BANDS, FRAMES, CROPS = 128, 64, 5
+SECONDS = 10  # of a second run, at most
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--tracks", type=utils.count, default=1000, help="made-up tracks of 30 s")
+    parser.add_argument("--backbone", choices=backbones.NAMES, default="resnet18", help="the network that is probed")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
+    return parser
+
+
+def main(args):
+    with tempfile.TemporaryDirectory() as work:
+        folder = write_folder(Path(work) / "data", BANDS, args.tracks)
+        where = ["--data_dir", Path(work) / "data", "--exp_dir", Path(work) / "exp", "--device", args.device]
+        begun = ["--num_tracks", 16, "--batch_size", 8, "--num_epochs", 1, "--num_views", 2, "--knn_every", 0]
+        begun += ["--crop_seconds", folder.settings.seconds_in(FRAMES), "--backbone", args.backbone]
+        experiment = utils.call("train_simsiam.py", *where, "--dataset", folder.dataset, *begun)
+        forward, precision = forward_pass(Experiment.read(experiment), folder, utils.pick_device(args.device))
+        flags = ["--exp_path", experiment, "--protocol", "linear", "--num_crops", CROPS]
+        runs = [
+            seconds_of(lambda seed=seed: utils.call("transfer.py", *where, *flags, "--seed", seed)) for seed in (0, 1)
+        ]
+    what = f"{args.tracks} tracks, {CROPS} crops, {args.backbone}"
+    print("| transfer.py --protocol linear | s | of a forward pass | target |\n|---|---:|---:|---:|")
+    print(f"| one forward pass ({what}, {precision}) | {forward:.1f} | | |")
+    print(f"| first run | {runs[0]:.1f} | {runs[0] / forward:.2f} | ≤ 1.2 |")
+    print(f"| second run, another seed | {runs[1]:.1f} | {runs[1] / forward:.2f} | ≤ {SECONDS} s |")
+
+
+def forward_pass(experiment, folder, device):
+    """(seconds, precision) of one pass over the crops of all tracks, in the precision in which a few are fastest."""
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    network = experiment.method(device).encoder().to(memory_format=torch.channels_last)
+    held = crops.load(folder, folder.tracks, device)
+    few, seconds = torch.arange(min(13, len(held))), {}
+    for bf16 in (False, True):
+        cut = Cut(FRAMES, CROPS, experiment.normalisation, device, bf16)
+        cut.extract(network, held, few, desc=None)
+        seconds[cut] = seconds_of(lambda cut=cut: cut.extract(network, held, few, desc=None).sum().item())
+    best = min(seconds, key=seconds.get)
+    whole = seconds_of(lambda: best.extract(network, held).sum().item())
+    return whole, "bfloat16" if best.bf16 else "float32"
+
+
+def seconds_of(function):
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

@@ -1,0 +1,88 @@
+"""Every benchmark of speed and memory, in one table: ``make benchmark``.
+
+    python -m benchmarks.table                      all of them, in under ten minutes on two cores
+    python -m benchmarks.table --only steps start   some of them
+
+Prints Markdown, and writes it to exp/benchmark.md. The others that measure (``python -m benchmarks.NAME --help``) are
+run one after the other; one that fails is named, and the rest go on.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import utils
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = ("steps", "probe", "preprocess", "memory", "start", "gpu")  # the last one where there is a GPU
+SECONDS = 330  # of one of them: something is wrong with one that takes longer
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU trains
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=BLOCKS, help="these alone")
+    parser.add_argument("--out", default="exp/benchmark.md", help="the file that the table is written to")
+    return parser
+
+
+def main(args):
+    parts = [f"# Benchmarks\n\n{machine()}"]
+    print(parts[0], flush=True)
+    for name in args.only or BLOCKS:
+        if name == "gpu" and not args.only and not torch.cuda.is_available():
+            parts.append("The GPU's table is not run: there is no GPU here.")
+        else:
+            parts.append(block(name))
+        print(f"\n{parts[-1]}", flush=True)
+        utils.write_text(args.out, "\n\n".join(parts) + "\n")
+
+
+def machine():
+    """A line on what the figures were measured with, and when."""
+    versions = utils.versions()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{time.strftime('%Y-%m-%d')}, commit {versions['git_commit']}, {cores()} cores of {processor()}, {gpu}, "
+        f"Python {versions['python']}, torch {versions['torch']}"
+    )
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def processor():
+    """Its name, and on Linux those of its instructions that decide."""
+    try:
+        pairs = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    told = {name.strip(): value.strip() for name, value in pairs}
+    has = [one for one in INSTRUCTIONS if one in told.get("flags", "").split()]
+    return f"{told.get('model name', platform.machine())} ({' '.join(has) or 'no AVX'})"
+
+
+def block(name):
+    """What ``python -m benchmarks.NAME`` prints, or a sentence on why there is nothing."""
+    print(f"benchmarks.{name} …", file=sys.stderr, flush=True)
+    if not (ROOT / "benchmarks" / f"{name}.py").exists():
+        return f"benchmarks.{name}: missing"
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    try:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"benchmarks.{name}: stopped after {SECONDS} s"
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines() or [""]
+        return f"benchmarks.{name}: failed with {ended.returncode} ({said[-1][-200:]})"
+    return ended.stdout.strip()
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())
