@@ -14,21 +14,9 @@ import argparse
 import functools
 import math
 
-import torch
-
 import augment
 import models
 import utils
-from data import crops
-from data.folder import labels_of, open_folder
-from evaluation import monitors, plots
-from models import backbones
-from models.readout import POOLS
-from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
-from training.frozen import Cut, FeatureMonitor, evenly
-from training.loop import EpochSoFar, schedule
-from training.supervised import batch_size_for
-from training.views import TrackViews, Views, check_batch
 
 LOG_COLUMNS = [
     *("epoch", "loss", "std", "effective_rank", "backbone_rank", "knn_accuracy", "probe_accuracy"),
@@ -92,12 +80,12 @@ def get_args_parser():
     group = parser.add_argument_group("network")
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
     group.add_argument(
-        "--backbone", choices=backbones.NAMES,
+        "--backbone", choices=models.BACKBONES,
         help="frames is quick, and the best on FMA-small; conv8 is eight convolutions (default: "
         + default_of("backbone") + ")",
     )  # fmt: skip
     group.add_argument(
-        "--pool", choices=POOLS, default=POOLS[1],
+        "--pool", choices=models.POOLS, default=models.POOLS[1],
         help="how the last map becomes features: frequency kept as channels, time summarised by mean, deviation and "
         "maximum; or (the paper's) the average over both",
     )  # fmt: skip
@@ -159,8 +147,24 @@ def get_args_parser():
 
 def default_of(name):
     """The default of a flag that each method has its own of, for ``--help``."""
-    own = ((key, {"backbone": method.default_backbone, **method.options()}) for key, method in models.METHODS.items())
+    own = ((key, {"backbone": method.default_backbone, **method.options}) for key, method in models.METHODS.items())
     return ", ".join(f"{key} {defaults[name]}" for key, defaults in own if name in defaults)
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+from data import crops
+from data.folder import labels_of, open_folder
+from evaluation import monitors, plots
+from models import backbones
+from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
+from training.frozen import Cut, FeatureMonitor, evenly
+from training.loop import EpochSoFar, schedule
+from training.supervised import batch_size_for
+from training.views import TrackViews, Views, check_batch
 
 
 def main(args):
@@ -318,7 +322,7 @@ def resolve(args):
         raise utils.UserError(f"--num_views {args.num_views}: --method {args.method} takes {most}")
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
-        for name, default in method.options().items()
+        for name, default in method.options.items()
     }
     return utils.Flags(**{
         **vars(args),

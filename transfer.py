@@ -18,23 +18,9 @@ import argparse
 import dataclasses
 import time
 
-import torch
-
 import augment
+import models
 import utils
-from evaluation import plots, report, results
-from models import backbones, heads
-from models.classifier import Classifier
-from models.readout import POOLS
-from models.rulers import RULERS
-from training.frozen import evenly, fit_norms
-from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
-from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
-from training.networks import state_of
-from training.options import open_given, resolve
-from training.supervised import apply, fit, fit_head, layer_wise, norms_of
-from training.task import Task
-from training.views import LabelledViews, Views
 
 NORMS_TRACKS = 200  # that the BatchNorm statistics of a network from scratch are measured on
 
@@ -65,17 +51,17 @@ def get_args_parser():
         "tracks, list them in layers.csv and layers.png, and go on with the best: only that one is tested",
     )  # fmt: skip
     group.add_argument(
-        "--baseline", choices=["random", *RULERS],
+        "--baseline", choices=models.BASELINES,
         help="with linear or mlp, in place of the experiment's features: those of random networks, mean and "
         "deviation of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
     )  # fmt: skip
     group.add_argument(
-        "--backbone", choices=backbones.NAMES,
+        "--backbone", choices=models.BACKBONES,
         help="without --exp_path (default: resnet18, for waveforms samplecnn)",
     )  # fmt: skip
 
     group.add_argument(
-        "--pool", choices=POOLS, default=POOLS[1],
+        "--pool", choices=models.POOLS, default=models.POOLS[1],
         help="without --exp_path: how the last map is read out, see train_simsiam.py --help",
     )  # fmt: skip
 
@@ -154,6 +140,24 @@ def get_args_parser():
         "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
     )  # fmt: skip
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+from evaluation import plots, report, results
+from models import heads
+from models.classifier import Classifier
+from training.frozen import evenly, fit_norms
+from training.given import Run, curve_sizes, learn_curve, prepare, result_of, save_features
+from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
+from training.networks import state_of
+from training.options import open_given, resolve
+from training.supervised import apply, fit, fit_head, layer_wise, norms_of
+from training.task import Task
+from training.views import LabelledViews, Views
 
 
 def main(args):

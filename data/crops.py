@@ -12,7 +12,6 @@ import torch
 
 import utils
 from data.folder import check_finite, open_array, read_array
-from data.settings import DTYPES
 
 
 def load(folder, rows, device, in_memory=None):
@@ -88,7 +87,7 @@ class InMemory(_Crops):
 
     def __init__(self, folder, rows, device, storage_device):
         super().__init__(folder, rows, device)
-        dtype = DTYPES[self.settings.dtype]
+        dtype = getattr(torch, self.settings.dtype)
         self.frames = torch.empty(int(self.lengths.sum()), self.settings.n_mels, dtype=dtype)
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
         for offset, row in zip(self.offsets.tolist(), rows.itertuples(), strict=True):

@@ -21,13 +21,12 @@ import torch
 import torchaudio
 
 import utils
-from data.settings import Spectrogram
+from data.settings import MOST_SECONDS, Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memory with are refused
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
 PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers turn the sound down
-MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
 LEAST_RATE = 1000  # Hz of a file's own: below it nothing is left of music
 BLOCK = 2**20  # samples of each channel that are read at a time
 UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it

@@ -130,11 +130,10 @@ OTHERS = {
     "conv8_dilated": lambda num_mels: Conv8(dilation=2),
     "samplecnn": lambda num_mels: SampleCNN(),
 }
-NAMES = (*RESNETS, *OTHERS)
 
 
 def build(name, num_mels=128, pool="average"):
-    """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` is the ResNets' choice."""
+    """One of :data:`models.BACKBONES`, fresh, for spectrograms of ``num_mels`` bands; ``pool``: of the ResNets."""
     return ResNet(name, num_mels, pool) if name in RESNETS else OTHERS[name](num_mels)
 
 

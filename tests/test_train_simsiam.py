@@ -15,6 +15,7 @@ import models
 import train_simsiam
 import utils
 from evaluation import plots
+from models import methods
 from models.simsiam import SimSiam
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -123,7 +124,7 @@ class Spy(SimSiam):
 
 @pytest.fixture
 def seen(monkeypatch):
-    monkeypatch.setitem(models.METHODS, "simsiam", Spy)
+    monkeypatch.setitem(methods.CLASSES, "simsiam", Spy)
     monkeypatch.setattr(Spy, "seen", [], raising=False)
     return Spy.seen
 
