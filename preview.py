@@ -96,7 +96,7 @@ def read_dataset(args):
     if missing:
         raise utils.UserError(f"{folder.path} has no track {', '.join(sorted(missing))}")
     rows = folder.tracks.set_index("track_id", drop=False).loc[names].reset_index(drop=True)
-    spectrograms = crops.load(folder, rows, torch.device("cpu"), in_memory=False)
+    spectrograms = crops.load(folder, rows, torch.device("cpu"), cache="disk")
     starts = torch.zeros(1, dtype=torch.int64)
     tracks = [spectrograms.crop(starts + i, starts, int(rows["frames"][i]))[0, 0] for i in range(len(rows))]
     return names, tracks, folder.settings

@@ -128,6 +128,11 @@ def get_args_parser():
     group.add_argument("--seed", type=utils.whole, default=0, help="same seed, same machine: same weights")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     group.add_argument(
+        "--cache", choices=["auto", "device", "ram", "disk"], default="auto",
+        help="where spectrograms are held: all on the device, all in memory, or read from disk as they are needed, "
+        "which is for sets of any size; auto: where there is room, in this order",
+    )  # fmt: skip
+    group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
         help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
@@ -140,7 +145,7 @@ def get_args_parser():
     group.add_argument("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     group.add_argument(
         "--resume", metavar="ID",
-        help="go on with this experiment: its own flags hold, but for --device and the folders",
+        help="go on with this experiment: its own flags hold, but for --device, --cache and the folders",
     )  # fmt: skip
     return parser
 
@@ -180,7 +185,8 @@ def main(args):
         check_same_tracks(resumed, folder)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
-    train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
+    rows = rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True)
+    train = crops.load(folder, rows, device, flags.cache)
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     num_frames = folder.settings.frames_in(flags.crop_seconds)
@@ -301,7 +307,7 @@ def build_monitor(folder, train, normalise, num_frames, flags, device):
     known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
     if known.empty:
         raise utils.UserError("no validation track has a genre that is trained on: --knn_every 0 does without them")
-    validation = crops.load(folder, known, device)
+    validation = crops.load(folder, known, device, flags.cache)
     labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
     cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
     return FeatureMonitor(cut, train, labels, validation, validation_labels)
@@ -380,8 +386,8 @@ def open_resumed(args):
 
 
 def resumed_flags(experiment, args):
-    """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
-    here = {name: getattr(args, name) for name in ("exp_dir", "device")}
+    """The experiment's own flags, but for those of this machine; flags that are new since then by default."""
+    here = {name: getattr(args, name) for name in ("exp_dir", "device", "cache")}
     here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", "data")
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})

@@ -131,6 +131,11 @@ def get_args_parser():
     group.add_argument("--seed", type=utils.whole, default=0, help="first seed")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     group.add_argument(
+        "--cache", choices=["auto", "device", "ram", "disk"], default="auto",
+        help="where spectrograms are held: all on the device, all in memory, or read from disk as they are needed, "
+        "which is for sets of any size; auto: where there is room, in this order",
+    )  # fmt: skip
+    group.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction,
         help="compute in bfloat16, by default on a GPU only; a CPU with AMX trains ResNets twice as fast in it",
     )  # fmt: skip
@@ -168,7 +173,7 @@ def main(args):
 
     experiment, folder = open_given(args)
     flags = resolve(args, experiment, folder, device)
-    task = Task(folder, device, flags.train_split, flags.test_split)
+    task = Task(folder, device, flags.train_split, flags.test_split, flags.cache)
     given = prepare(task, experiment, flags)
     sizes = curve_sizes(given)
     swept = sweep_layers(given) if flags.sweep_layers else []

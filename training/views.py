@@ -51,10 +51,13 @@ class TrackViews:
 
     def after(self, steps):
         """The batches of an epoch that come after so many: all are drawn at once, so they are those of the whole."""
+        return self.views.batches(self.requests(steps))
+
+    def requests(self, steps=0):
+        """What :meth:`Views.batches` is asked for. Drawn here; one batch's tuples are made when it is its turn."""
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
-        starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
-        requests = [[(tracks, one) for one in several] for tracks, several in zip(order, starts, strict=True)]
-        return self.views.batches(requests[steps:])
+        starts = self.views.starts(order, self.pair, self.num_views)  # (num_views, batches, B)
+        return ([(order[step], one[step]) for one in starts] for step in range(steps, len(self)))
 
 
 class LabelledViews:
