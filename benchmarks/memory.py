@@ -1,7 +1,7 @@
 """What does a large set cost in memory, and in time beside the network?
 
     python -m benchmarks.memory                 peak memory of train_simsiam.py for each --cache, on 200,000 tracks
-    python -m benchmarks.memory --million       time between the steps of an epoch of a million tracks
+    python -m benchmarks.memory --million       time beside the network, in an epoch of a million tracks
 
 The tracks are made up: 256 files of (48, 64) uint8, each under hundreds of names by hard links, for to write so many
 would take longer than to measure. Training is the script's own, cut off after 50 steps. What it takes on 1,000 of the
@@ -38,7 +38,7 @@ def get_args_parser():
     parser.add_argument("--num_tracks", type=utils.count, default=200_000, help="of the large set")
     parser.add_argument("--million", action="store_true", help="measure the time between steps, not the memory")
     parser.add_argument("--out", default="exp/memory", help="folder to work in")
-    parser.add_argument("--measure", metavar="FLAGS", help="used by itself: run train_simsiam.py with these flags")
+    parser.add_argument("--measure", metavar="FLAGS", help="for itself: run train_simsiam.py and print its peak")
     return parser
 
 
@@ -60,7 +60,7 @@ COLUMNS = ("--cache", "tracks", "arrays, MB", "peak, MB", "baseline, MB", "above
 def main(args):
     out = Path(args.out)
     if args.measure:
-        print(json.dumps(measure(args.measure.split(), out)))
+        print(json.dumps(measure(args.measure.split())))
         return
     shutil.rmtree(out / "data", ignore_errors=True)
     try:
@@ -102,7 +102,7 @@ def in_a_process(out, dataset, cache):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(flags, out):
+def measure(flags):
     """Train for ``STEPS`` steps; {"megabytes": the peak of this process, "seconds": until the first step}."""
     begin, first, bar = time.perf_counter(), [], utils.progress
 
@@ -114,12 +114,12 @@ def measure(flags, out):
     script = str(Path(__file__).parents[1] / "train_simsiam.py")
     sys.argv = [script, *flags]
     runpy.run_path(script, run_name="__main__")
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / unit, "seconds": first[0]}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, "seconds": first[0]}
 
 
 def write_index(folder, number):
-    """tracks.csv and spectrogram.json of a folder of so many training tracks, and a validation and a test track."""
+    """tracks.csv and spectrogram.json of a folder of so many training tracks."""
     folder.mkdir(parents=True)
     with open(folder / "tracks.csv", "w", encoding="utf-8") as file:
         file.write("track_id,path,genre_top,split,frames\n")
@@ -152,20 +152,24 @@ def link_arrays(folder, number):
 
 
 def million(data_dir, batch_size=64, num_views=4):
-    """What drawing an epoch costs for each of its steps, beside a step of the default network, in words."""
-    begin = time.perf_counter()
+    """What drawing an epoch costs for each of its steps, beside a step of the default network, in words.
+
+    CPU time: whatever else the machine does has no part in it.
+    """
+    begin = time.process_time()
     folder = open_folder(data_dir, "million")
     held = crops.load(folder, folder.split("training"), torch.device("cpu"), "disk")
-    opened = time.perf_counter() - begin
-    views = TrackViews(Views(held, augment.build("none", folder.settings), None, 15), batch_size, "disjoint", num_views)
-    begin = time.perf_counter()
+    opened = time.process_time() - begin
+    cut = Views(held, augment.build("none", folder.settings), None, num_frames=15)
+    views = TrackViews(cut, batch_size, "disjoint", num_views)
+    begin = time.process_time()
     num_steps = sum(1 for _ in views.requests())
-    each = (time.perf_counter() - begin) / num_steps
+    each = (time.process_time() - begin) / num_steps
     step = seconds_of_step(batch_size, num_views)
     return (
-        f"{len(held):,} tracks: opened in {opened:.1f} s; of an epoch's {num_steps:,} steps, drawing takes "
-        f"{1e6 * each:.0f} µs each, {each / step:.2%} of a step of {1e3 * step:.0f} ms (frames, float32, "
-        f"{num_views} views of {batch_size} × 64 bands × 64 frames, {torch.get_num_threads()} CPU threads)"
+        f"{len(held):,} tracks, opened in {opened:.1f} s; drawing an epoch takes {1e6 * each:.0f} µs for each of its "
+        f"{num_steps:,} steps: less than 1 % of any step over {1e5 * each:.1f} ms, and {each / step:.4%} of one on "
+        f"this CPU, {1e3 * step:.0f} ms (frames, float32, {num_views} views of {batch_size} × 64 × 64)"
     )
 
 
@@ -175,9 +179,9 @@ def seconds_of_step(batch_size, num_views, repeats=3):
     x = torch.randn(num_views, batch_size, 1, 64, 64)
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         method(*x)[0].backward()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times)
 
 
