@@ -10,7 +10,6 @@ Prints a Markdown table and removes what it made.
 """
 
 import itertools
-import json
 import os
 import resource
 import runpy
@@ -54,13 +53,13 @@ from data import crops
 from data.folder import open_folder
 from training.views import TrackViews, Views
 
-COLUMNS = ("--cache", "tracks", "arrays, MB", "peak, MB", "baseline, MB", "above it, MB", "× arrays", "first step, s")
+COLUMNS = ("--cache", "tracks", "arrays, MB", "peak, MB", "baseline, MB", "above it, MB", "× arrays")
 
 
 def main(args):
     out = Path(args.out)
     if args.measure:
-        print(json.dumps(measure(args.measure.split())))
+        print(measure(args.measure.split()))
         return
     shutil.rmtree(out / "data", ignore_errors=True)
     try:
@@ -85,10 +84,10 @@ def memory(out, num_tracks):
     stored = num_tracks * SHAPE[0] * SHAPE[1] / 1e6
     for cache in ("ram", "disk"):
         baseline, peak = (in_a_process(out, name, cache) for name in ("few", "many"))
-        above = peak["megabytes"] - baseline["megabytes"]
-        numbers = stored, peak["megabytes"], baseline["megabytes"], above
+        above = peak - baseline
+        numbers = stored, peak, baseline, above
         cells = [cache, f"{num_tracks:,}", *(f"{n:.0f}" for n in numbers), f"{above / stored:.2f}"]
-        lines.append(f"| {' | '.join(cells)} | {peak['seconds']:.0f} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -99,23 +98,18 @@ def in_a_process(out, dataset, cache):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path.cwd())
     if done.returncode:
         raise utils.UserError(f"a run failed: {done.stderr.strip()[-300:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return float(done.stdout.splitlines()[-1])
 
 
 def measure(flags):
-    """Train for ``STEPS`` steps; {"megabytes": the peak of this process, "seconds": until the first step}."""
-    begin, first, bar = time.perf_counter(), [], utils.progress
-
-    def cut_off(iterable, **options):
-        first.append(time.perf_counter() - begin)
-        return bar(itertools.islice(iterable, STEPS), **options)
-
-    utils.progress = cut_off
+    """Train for ``STEPS`` steps. Returns the peak of this process in MB."""
+    bar = utils.progress
+    utils.progress = lambda iterable, **options: bar(itertools.islice(iterable, STEPS), **options)
     script = str(Path(__file__).parents[1] / "train_simsiam.py")
     sys.argv = [script, *flags]
     runpy.run_path(script, run_name="__main__")
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, "seconds": first[0]}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def write_index(folder, number):

@@ -33,8 +33,7 @@ def test_training_is_cut_off_and_its_peak_is_told(many, monkeypatch, without_pic
     monkeypatch.setattr(utils, "progress", utils.progress)  # what measure() changes is put back after the test
     monkeypatch.setattr(sys, "argv", [])
     found = memory.measure(f"{memory.TRAIN} --dataset many --data_dir {many}/data --exp_dir {many}/exp".split())
-    assert 100 < found["megabytes"] < 1e5
-    assert found["seconds"] > 0
+    assert 100 < found < 1e5
     (log,) = (many / "exp").glob("*/train_log.csv")
     assert len(log.read_text().splitlines()) == 2
 
