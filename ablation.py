@@ -15,8 +15,6 @@ from pathlib import Path
 
 import augment
 import utils
-from evaluation import plots, statistics, tables
-from training import trials
 
 COLUMNS = ["aug", "seed", "knn_accuracy", "linear_accuracy", "experiment"]
 
@@ -46,6 +44,13 @@ def get_args_parser():
     parser.add_argument("--jobs", type=utils.count, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+from evaluation import plots, statistics, tables
+from training import trials
 
 
 def main(args):

@@ -11,7 +11,6 @@ pair: the interval of the difference in accuracy (paired bootstrap) and McNemar'
 """
 
 import utils
-from evaluation import report, results, statistics, tables
 
 COLUMNS = (  # key of a row, heading, alignment
     ("result", "result", "l"),
@@ -50,6 +49,12 @@ def get_args_parser():
     parser.add_argument("--markdown", metavar="FILE", help="also write the table as Markdown")
     parser.add_argument("--html", action="store_true", help="also write report.html into each experiment's folder")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+from evaluation import report, results, statistics, tables
 
 
 def main(args):

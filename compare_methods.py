@@ -13,12 +13,8 @@ pre-training goes on.
 import shlex
 from pathlib import Path
 
-import pandas as pd
-
 import models
 import utils
-from evaluation import plots, tables
-from models import backbones
 
 BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
     "stats": ["--protocol", "linear", "--baseline", "stats"],
@@ -60,6 +56,15 @@ def get_args_parser():
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/methods", help="folder of the table, the picture and the experiments")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import pandas as pd
+
+from evaluation import plots, tables
+from models import backbones
 
 
 def main(args):

@@ -15,16 +15,7 @@ rate is below the classifier's, the missing upper bands are continued from those
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import torch
-
 import utils
-from data import extractors, logmel, vectors
-from data.crops import cut_evenly
-from evaluation import results
-from training.experiment import Experiment
-from training.networks import load_classifier
 
 LEAST_SECONDS = 0.5  # of a file: of less, any answer would be one of chance
 
@@ -52,6 +43,20 @@ def get_args_parser():
     parser.add_argument("--json", action="store_true", help="print one JSON list with all genres instead of a table")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data import extractors, logmel, vectors
+from data.crops import cut_evenly
+from evaluation import results
+from training.experiment import Experiment
+from training.networks import load_classifier
 
 
 def main(args):

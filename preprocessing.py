@@ -24,22 +24,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import utils
-from data import arena, check, checksums, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
-from data.cluster import connected, run_cluster
-from data.collection import Extractor
-from data.folder import COLUMNS, inside
-from data.settings import Waveform, read_settings
-from data.workers import run_workers
+from data.settings import MOST_SECONDS, Spectrogram, Waveform, read_settings
 
 FAILED_COLUMNS = ["track_id", "path", "reason"]
+FORMS = """\
+These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
+<source>/<genre>/<track_id>.npy; one .npz with the arrays embeddings (N, D) or (N, L, D), track_id, genre_top and, if
+it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
+transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
 
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
-    defaults = logmel.default_settings()
+    defaults = Spectrogram()
 
     group = parser.add_argument_group("which audio")
     group.add_argument("--size", choices=["small", "medium"], help="read FMA of this size")
@@ -59,7 +57,7 @@ def get_args_parser():
         "--num_genres", type=utils.count, help="with --metadata: the first so many genres of the alphabet"
     )
 
-    group = parser.add_argument_group("what to make of it", vectors.FORMS)
+    group = parser.add_argument_group("what to make of it", FORMS)
     group.add_argument(
         "--features", default="logmel",
         help="logmel: spectrograms. waveform: int16, of which only --sr is asked. music2vec: all hidden states of a "
@@ -100,7 +98,7 @@ def get_args_parser():
         "--min_seconds", type=utils.not_negative, default=5.0, help="name and skip clips that are shorter"
     )
     group.add_argument(
-        "--max_minutes", type=utils.positive, default=logmel.MOST_SECONDS / 60,
+        "--max_minutes", type=utils.positive, default=MOST_SECONDS / 60,
         help="name and skip files that are longer: an hour takes 2.5 GB in each worker, while it is converted",
     )  # fmt: skip
     group.add_argument("--workers", type=utils.count, default=os.cpu_count(), help="processes that convert")
@@ -111,6 +109,18 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument("--overwrite", action="store_true", help="throw away spectrograms made with other settings")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+from data import arena, check, checksums, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
+from data.cluster import connected, run_cluster
+from data.collection import Extractor
+from data.folder import COLUMNS, inside
+from data.workers import run_workers
 
 
 def main(args):

@@ -12,19 +12,8 @@ benchmarks/augmentations.py measures what can be seen and heard here.
 import math
 from pathlib import Path
 
-import librosa
-import numpy as np
-import soundfile
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 import augment
 import utils
-from augment import audio as sounds
-from data import crops, logmel
-from data.collection import file_name
-from data.folder import open_folder
 
 COLUMNS = 4  # of the figure: the tables, the whole families, the track and its partner fill five rows
 INK, MUTED = "#1d2733", "#66727f"
@@ -47,6 +36,22 @@ def get_args_parser():
     parser.add_argument("--seed", type=utils.whole, default=0, help="another seed, other pitches, tempos and places")
     parser.add_argument("--no_wav", action="store_true", help="pictures only; the sounds take a second or two each")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import librosa
+import numpy as np
+import soundfile
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from augment import audio as sounds
+from data import crops, logmel
+from data.collection import file_name
+from data.folder import open_folder
 
 
 def main(args):
@@ -91,7 +96,7 @@ def read_dataset(args):
     if missing:
         raise utils.UserError(f"{folder.path} has no track {', '.join(sorted(missing))}")
     rows = folder.tracks.set_index("track_id", drop=False).loc[names].reset_index(drop=True)
-    spectrograms = crops.load(folder, rows, torch.device("cpu"), in_memory=False)
+    spectrograms = crops.load(folder, rows, torch.device("cpu"), cache="disk")
     starts = torch.zeros(1, dtype=torch.int64)
     tracks = [spectrograms.crop(starts + i, starts, int(rows["frames"][i]))[0, 0] for i in range(len(rows))]
     return names, tracks, folder.settings

@@ -15,23 +15,9 @@ import contextlib
 import functools
 import math
 
-import torch
-
 import augment
 import models
 import utils
-from data import crops
-from data.folder import labels_of, open_folder
-from evaluation import monitors, plots
-from models import backbones
-from models.readout import POOLS
-from training import distributed, precision
-from training.compiled import compile_in_place
-from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
-from training.frozen import Cut, FeatureMonitor, evenly
-from training.loop import EpochSoFar, schedule
-from training.supervised import batch_size_for
-from training.views import TrackViews, Views, check_batch
 
 LOG_COLUMNS = [
     *("epoch", "loss", "std", "effective_rank", "backbone_rank", "knn_accuracy", "probe_accuracy"),
@@ -95,12 +81,12 @@ def get_args_parser():
     group = parser.add_argument_group("network")
     group.add_argument("--method", choices=list(models.METHODS), default="simsiam", help="what it learns by")
     group.add_argument(
-        "--backbone", choices=backbones.NAMES,
+        "--backbone", choices=models.BACKBONES,
         help="frames is quick, and the best on FMA-small; conv8 is eight convolutions (default: "
         + default_of("backbone") + ")",
     )  # fmt: skip
     group.add_argument(
-        "--pool", choices=POOLS, default=POOLS[1],
+        "--pool", choices=models.POOLS, default=models.POOLS[1],
         help="how the last map becomes features: frequency kept as channels, time summarised by mean, deviation and "
         "maximum; or (the paper's) the average over both",
     )  # fmt: skip
@@ -142,11 +128,16 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=utils.whole, default=0, help="same seed, machine and --precision: same weights")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
-    precision.add_flags(group)
+    utils.precision_flags(group)
     group.add_argument(
         "--compile", action="store_true",
         help="compile the network (torch.compile): a minute's wait, then faster steps, above all on a GPU; needs a "
         "C++ compiler",
+    )  # fmt: skip
+    group.add_argument(
+        "--cache", choices=["auto", "device", "ram", "disk"], default="auto",
+        help="where spectrograms are held: all on the device, all in memory, or read from disk as they are needed, "
+        "which is for sets of any size; auto: where there is room, in this order",
     )  # fmt: skip
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--knn_every", type=utils.whole, default=5, help="epochs between kNN measurements, 0 for none")
@@ -157,15 +148,33 @@ def get_args_parser():
     group.add_argument("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     group.add_argument(
         "--resume", metavar="ID",
-        help="go on with this experiment: its own flags hold, but for --device and the folders",
+        help="go on with this experiment: its own flags hold, but for --device, --cache and the folders",
     )  # fmt: skip
     return parser
 
 
 def default_of(name):
     """The default of a flag that each method has its own of, for ``--help``."""
-    own = ((key, {"backbone": method.default_backbone, **method.options()}) for key, method in models.METHODS.items())
+    own = ((key, {"backbone": method.default_backbone, **method.options}) for key, method in models.METHODS.items())
     return ", ".join(f"{key} {defaults[name]}" for key, defaults in own if name in defaults)
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+from data import crops
+from data.folder import labels_of, open_folder
+from evaluation import monitors, plots
+from models import backbones
+from training import distributed, precision
+from training.compiled import compile_in_place
+from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
+from training.frozen import Cut, FeatureMonitor, evenly
+from training.loop import EpochSoFar, schedule
+from training.supervised import batch_size_for
+from training.views import TrackViews, Views, check_batch
 
 
 def main(args):
@@ -181,7 +190,8 @@ def main(args):
         check_same_tracks(resumed, folder)
     flags = resolve_input(flags, folder, device)
     rows = folder.split("training")
-    train = crops.load(folder, rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True), device)
+    rows = rows.iloc[evenly(len(rows), flags.num_tracks).numpy()].reset_index(drop=True)
+    train = crops.load(folder, rows, device, flags.cache)
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     distributed.check_divides(flags.batch_size)
@@ -315,7 +325,7 @@ def build_monitor(folder, train, normalise, num_frames, flags, device):
     known = folder.split("validation").query("genre_top in @genres").reset_index(drop=True)
     if known.empty:
         raise utils.UserError("no validation track has a genre that is trained on: --knn_every 0 does without them")
-    validation = crops.load(folder, known, device)
+    validation = crops.load(folder, known, device, flags.cache)
     labels, validation_labels = labels_of(train.rows, genres), labels_of(known, genres)
     cut = Cut(num_frames, 1, normalise, device, flags.bf16, flags.batch_size)
     return FeatureMonitor(cut, train, labels, validation, validation_labels)
@@ -336,7 +346,7 @@ def resolve(args):
         raise utils.UserError(f"--num_views {args.num_views}: --method {args.method} takes {most}")
     options = {
         name: default if getattr(args, name) is None else getattr(args, name)
-        for name, default in method.options().items()
+        for name, default in method.options.items()
     }
     return utils.Flags(**{
         **vars(args),
@@ -392,8 +402,8 @@ def open_resumed(args):
 
 
 def resumed_flags(experiment, args):
-    """The experiment's own flags, but for the device and the folders; flags that are new since then by default."""
-    here = {name: getattr(args, name) for name in ("exp_dir", "device")}
+    """The experiment's own flags, but for those of this machine; flags that are new since then by default."""
+    here = {name: getattr(args, name) for name in ("exp_dir", "device", "cache")}
     here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", "data")
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})

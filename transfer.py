@@ -18,26 +18,9 @@ import argparse
 import dataclasses
 import time
 
-import torch
-import torch.nn.functional as F
-
 import augment
+import models
 import utils
-from evaluation import plots, report, results
-from models import backbones, heads
-from models.classifier import Classifier
-from models.readout import POOLS
-from models.rulers import RULERS
-from training import distributed, precision
-from training.compiled import compile_in_place
-from training.frozen import evenly, fit_norms
-from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
-from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
-from training.networks import state_of
-from training.options import open_given, resolve
-from training.supervised import apply, fit, fit_head, layer_wise, norms_of
-from training.task import Task
-from training.views import LabelledViews, Views
 
 NORMS_TRACKS = 200  # that the BatchNorm statistics of a network from scratch are measured on
 
@@ -68,17 +51,17 @@ def get_args_parser():
         "tracks, list them in layers.csv and layers.png, and go on with the best: only that one is tested",
     )  # fmt: skip
     group.add_argument(
-        "--baseline", choices=["random", *RULERS],
+        "--baseline", choices=models.BASELINES,
         help="with linear or mlp, in place of the experiment's features: those of random networks, mean and "
         "deviation of each mel band (stats) or of 20 MFCCs, or a k-means dictionary of spectrogram columns",
     )  # fmt: skip
     group.add_argument(
-        "--backbone", choices=backbones.NAMES,
+        "--backbone", choices=models.BACKBONES,
         help="without --exp_path (default: resnet18, for waveforms samplecnn)",
     )  # fmt: skip
 
     group.add_argument(
-        "--pool", choices=POOLS, default=POOLS[1],
+        "--pool", choices=models.POOLS, default=models.POOLS[1],
         help="without --exp_path: how the last map is read out, see train_simsiam.py --help",
     )  # fmt: skip
 
@@ -156,7 +139,7 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument("--seed", type=utils.whole, default=0, help="first seed")
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
-    precision.add_flags(group)
+    utils.precision_flags(group)
     group.add_argument(
         "--keep_features", action=argparse.BooleanOptionalAction, default=True,
         help="linear and mlp: keep the frozen features in exp/<id>/features, where the next run finds them; dropped "
@@ -167,11 +150,37 @@ def get_args_parser():
         help="finetune and scratch: compile the network (torch.compile), see train_simsiam.py --help",
     )  # fmt: skip
     group.add_argument(
+        "--cache", choices=["auto", "device", "ram", "disk"], default="auto",
+        help="where spectrograms are held: all on the device, all in memory, or read from disk as they are needed, "
+        "which is for sets of any size; auto: where there is room, in this order",
+    )  # fmt: skip
+    group.add_argument(
         "--save_features", action="store_true",
         help="also write the features, averaged over each track's crops: features.npy (N, D), labels.npy (N,), "
         "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
     )  # fmt: skip
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+import torch.nn.functional as F
+
+from evaluation import plots, report, results
+from models import heads
+from models.classifier import Classifier
+from training import distributed
+from training.compiled import compile_in_place
+from training.frozen import evenly, fit_norms
+from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
+from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
+from training.networks import state_of
+from training.options import open_given, resolve
+from training.supervised import apply, fit, fit_head, layer_wise, norms_of
+from training.task import Task
+from training.views import LabelledViews, Views
 
 
 def main(args):
@@ -182,7 +191,7 @@ def main(args):
 
     experiment, folder = open_given(args)
     flags = resolve(args, experiment, folder)
-    task = Task(folder, device, flags.train_split, flags.test_split)
+    task = Task(folder, device, flags.train_split, flags.test_split, flags.cache)
     given = prepare(task, experiment, flags)
     sizes = curve_sizes(given)
     swept = sweep_layers(given) if flags.sweep_layers else []

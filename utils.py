@@ -8,6 +8,7 @@ import contextlib
 import csv
 import difflib
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -29,8 +30,23 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
+
+
+def lazily(name):
+    """The module ``name``, imported when something of it is first asked for.
+
+    ``--help`` must not wait for torch: what stands above the parsers says so in place of ``import torch``.
+    """
+    if name not in sys.modules:
+        spec = importlib.util.find_spec(name)
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+torch = lazily("torch")
 
 MOST = 1_000_000_000  # of anything that a flag counts: above it, products of two overflow 64 bits
 HOUR = 3600
@@ -209,6 +225,17 @@ def fractions(text):
     return [fraction(one) for one in text.split(",")]
 
 
+def precision_flags(group):
+    """``--precision``, and its older forms, which experiments made before it hold."""
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="auto",
+        help="auto: bfloat16 on a GPU, and on a CPU that has it where it is right and faster, for which a second is "
+        "measured",
+    )  # fmt: skip
+    either.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="short for --precision bf16 (or fp32)")
+
+
 def flags(text):
     """Flags of another script as one text, which ``shlex.split`` takes apart."""
     try:
@@ -220,13 +247,15 @@ def flags(text):
 
 def device(name):
     """``auto``, ``cpu``, or an accelerator that torch sees, such as ``cuda`` or ``cuda:1``: its name."""
+    if name in ("auto", "cpu"):  # the default, too, of which torch need not be asked
+        return name
     try:
         wanted = pick_device(name)
     except RuntimeError:
         raise argparse.ArgumentTypeError(f"{name!r} is not a device: use auto, cpu or cuda") from None
     there = torch.accelerator.current_accelerator(check_available=True)
     seen = there is not None and there.type == wanted.type and (wanted.index or 0) < torch.accelerator.device_count()
-    if name not in ("auto", "cpu") and not seen:
+    if not seen:
         raise argparse.ArgumentTypeError(f"torch sees no {name!r} here: use cpu or auto")
     return name
 

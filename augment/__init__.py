@@ -10,11 +10,11 @@ Chance comes from torch's global generator alone: ``torch.manual_seed`` repeats 
 import math
 from dataclasses import replace
 
-import torch
-
 from augment import audio, image, spec
 from augment.common import Augmentation, Setup, centre
-from utils import UserError
+from utils import UserError, lazily
+
+torch = lazily("torch")
 
 FAMILIES = {"spec": spec.FAMILY, "image": image.FAMILY, "audio": audio.FAMILY}
 LOOKUP = ("image", "audio", "spec")  # where a bare name that several families have is looked up first
@@ -29,7 +29,6 @@ class Pipeline:
         self.aug_p = aug_p
         self.context = math.prod((augmentation.context for augmentation in augmentations), start=1.0)
 
-    @torch.no_grad()
     def __call__(self, x, num_frames):
         """(B, 1, F, round(num_frames · context)) dB → (B, 1, F, num_frames) dB, same dtype and device.
 
@@ -37,15 +36,18 @@ class Pipeline:
         """
         if x.shape[3] < num_frames:
             raise ValueError(f"{num_frames} frames were asked of {x.shape[3]}")
-        view = x.float()
+        with torch.no_grad():
+            return centre(self._augmented(x.float(), num_frames), num_frames).to(x.dtype)
+
+    def _augmented(self, view, num_frames):
         context = self.context
         for augmentation in self.augmentations:
             context /= augmentation.context
             probability = augmentation.probability if self.aug_p is None else self.aug_p
-            on = torch.rand(len(x), device=x.device) < probability
+            on = torch.rand(len(view), device=view.device) < probability
             length = min(round(num_frames * context), view.shape[3])
             view = augmentation.apply(view, on, replace(self.setup, num_frames=length))
-        return centre(view, num_frames).to(x.dtype)
+        return view
 
 
 def build(names, settings, lam=None, aug_p=None):

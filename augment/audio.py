@@ -5,9 +5,10 @@ Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB.
 
 import math
 
-import torch
-
 from augment.common import Augmentation, draw, partners, per_sample, resample, stretch_positions
+from utils import lazily
+
+torch = lazily("torch")
 
 LAM = 0.7  # share of the sample itself, where --lam says nothing else
 SEMITONES = (-4.0, 4.0)

@@ -8,7 +8,9 @@ has flips, erasing and mixing as well, but draws one parameter for the whole bat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
+from utils import lazily
+
+torch = lazily("torch")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB, ``
 are augmented, ``lam`` (B,) is the weight of the sample itself.
 """
 
-import torch
-
 from augment.common import Augmentation, draw, partners, per_sample, resample
+from utils import lazily
+
+torch = lazily("torch")
 
 LAM = 0.7  # share of the sample itself, where --lam says nothing else
 MASK_PART = 0.2  # the widest mask, as a part of its axis

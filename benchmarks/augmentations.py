@@ -15,16 +15,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import librosa
-import numpy as np
-import torch
-
 import augment
 import utils
-from augment import audio, image
-from data import logmel
-from data.crops import cut_evenly
-from models import backbones
 
 SHIFTS, RATES, SHARE = (-4, -2, 3), (Fraction(7, 10), Fraction(7, 5)), 0.7  # what --verify tries
 BATCH, BANDS, FRAMES = 16, 48, 431  # what --speed times
@@ -37,6 +29,19 @@ def get_args_parser():
     what.add_argument("--speed", action="store_true", help="time every family")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda, for --speed")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import librosa
+import numpy as np
+import torch
+
+from augment import audio, image
+from data import logmel
+from data.crops import cut_evenly
+from models import backbones
 
 
 def main(args):

@@ -13,14 +13,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
-
 import augment
 import utils
-from benchmarks.made_up import num_tracks_for, write_folder
-from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round
 
 PEAKS = {  # dense bfloat16 TFLOP/s of the data sheets; the first name that is part of the device's
     "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165,
@@ -42,15 +36,25 @@ class Size(NamedTuple):
     tracks: int  # of the large set
 
 
-FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 150, 25_000)
-QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
-
-
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and nothing compiled: does it run?")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto or cuda; cpu with --quick")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.made_up import num_tracks_for, write_folder
+from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round
+
+FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 150, 25_000)
+QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
 
 
 def main(args):

@@ -15,10 +15,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 import utils
-from evaluation import plots, tables
 
 ROWS = {  # flags of transfer.py, and the name in the table
     "frozen": ("--protocol linear", "frozen, linear probe"),
@@ -53,6 +50,14 @@ def get_args_parser():
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/label_efficiency", help="folder of the table and the figure")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import pandas as pd
+
+from evaluation import plots, tables
 
 
 def main(args):

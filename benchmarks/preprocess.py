@@ -14,14 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import librosa
-import numpy as np
-import soundfile
-
 import utils
-from data import extractors, logmel
-from data.collection import Track
-from data.workers import convert_one, pool_for
 
 SECONDS, RATE = 30, 44100
 SONGS, COPIES, TURNS = 4, 10, 5
@@ -31,19 +24,31 @@ HEADER = [
 ]  # fmt: skip
 
 
+def usable_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("--cores", type=utils.count, default=usable_cores(), help="processes that decode and convert")
     return parser
 
 
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import librosa
+import numpy as np
+import soundfile
+
+from data import extractors, logmel
+from data.collection import Track
+from data.workers import convert_one, pool_for
+
+
 def main(args):
     with tempfile.TemporaryDirectory() as folder:
         print_table(args.cores, measure(make_songs(Path(folder)), args.cores))
-
-
-def usable_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def make_songs(folder):

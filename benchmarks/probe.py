@@ -11,14 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
+import models
 import utils
-from benchmarks.made_up import write_folder
-from data import crops
-from models import backbones
-from training.experiment import Experiment
-from training.frozen import Cut
 
 BANDS, FRAMES, CROPS = 128, 64, 5
 SECONDS = 10  # of a second run, at most
@@ -27,9 +21,20 @@ SECONDS = 10  # of a second run, at most
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("--tracks", type=utils.count, default=1000, help="made-up tracks of 30 s")
-    parser.add_argument("--backbone", choices=backbones.NAMES, default="resnet18", help="the network that is probed")
+    parser.add_argument("--backbone", choices=models.BACKBONES, default="resnet18", help="the network that is probed")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+from benchmarks.made_up import write_folder
+from data import crops
+from training.experiment import Experiment
+from training.frozen import Cut
 
 
 def main(args):

@@ -11,11 +11,7 @@ the linear probe's accuracy on validation tracks, averaged over the seeds; the t
 
 from pathlib import Path
 
-import pandas as pd
-
 import utils
-from evaluation import tables
-from training import trials
 
 CANDIDATES = """
 default:                        --method simsiam
@@ -48,7 +44,6 @@ SimCLR of temperature 0.2:      --method simclr --temperature 0.2
 BYOL:                           --method byol
 autoencoder:                    --method autoencoder
 """
-COLUMNS = ["candidate", "epochs", "seed", *trials.COLUMNS, "flags"]
 KEPT = ("dataset", "train_flags", "transfer_flags")  # one --out, one choice of these
 
 
@@ -74,6 +69,17 @@ def get_args_parser():
     parser.add_argument("--exp_dir", default="exp/recipe/exp", help="folder of the experiments")
     parser.add_argument("--out", default="exp/recipe", help="folder of the table")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import pandas as pd
+
+from evaluation import tables
+from training import trials
+
+COLUMNS = ["candidate", "epochs", "seed", *trials.COLUMNS, "flags"]
 
 
 def main(args):

@@ -12,9 +12,6 @@ import tempfile
 from pathlib import Path
 
 import utils
-from evaluation import results, tables
-from training.experiment import Experiment
-from training.networks import Network, check_digest
 
 MAX_BYTES = 5_000_000
 EXPECTED = {  # genre of a --listen folder → what FMA would most likely call it
@@ -37,6 +34,14 @@ def get_args_parser():
     )  # fmt: skip
     parser.add_argument("--out", default=str(utils.SHIPPED), help="folder to make, or to make anew")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+from evaluation import results, tables
+from training.experiment import Experiment
+from training.networks import Network, check_digest
 
 
 def main(args):

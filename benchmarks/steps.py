@@ -20,20 +20,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 import augment
 import models
-import train_simsiam
 import utils
-from benchmarks.made_up import num_tracks_for, write_folder
-from data import crops
-from models import backbones
-from training.compiled import compile_in_place
-from training.loop import schedule
-from training.views import TrackViews, Views
-
-FORMATS = (torch.channels_last, torch.contiguous_format)
 
 
 class Case(NamedTuple):
@@ -62,6 +51,22 @@ def get_args_parser():
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="as train_simsiam.py --compile does")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
+
+import train_simsiam
+from benchmarks.made_up import num_tracks_for, write_folder
+from data import crops
+from models import backbones
+from training.compiled import compile_in_place
+from training.loop import schedule
+from training.views import TrackViews, Views
+
+FORMATS = (torch.channels_last, torch.contiguous_format)
 
 
 def main(args):

@@ -30,15 +30,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-import soundfile
-import torch
-
 import utils
-from data import synthetic
-from evaluation import report, tables  # noqa: F401  some are imported for the processes to come alone
-from training import given, layer_sweep  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60  # that reading a damaged file, or stopping, may take
@@ -90,6 +82,19 @@ def get_args_parser():
     parser.add_argument("--seed", type=utils.whole, default=0, help="of the moments and of the damage")
     parser.add_argument("--out", default="exp/stress", help="folder to work in, and of stress.md")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+
+from data import synthetic
+from evaluation import report, tables  # noqa: F401  some are imported for the processes to come alone
+from training import given, layer_sweep  # noqa: F401
 
 
 def main(args):

@@ -14,8 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 import utils
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +27,12 @@ def get_args_parser():
     parser.add_argument("--only", nargs="+", choices=BLOCKS, help="these alone")
     parser.add_argument("--out", default="exp/benchmark.md", help="the file that the table is written to")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import torch
 
 
 def main(args):

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 import utils
-from data.logmel import MOST_SECONDS, SUFFIXES, read_audio
+from data.logmel import SUFFIXES, read_audio
+from data.settings import MOST_SECONDS
 
 SPLITS = ("training", "validation", "test")
 LONGEST_NAME = 240  # bytes; file systems take 255, with the ending

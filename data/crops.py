@@ -12,35 +12,43 @@ import torch
 
 import utils
 from data.folder import check_finite, open_array, read_array
-from data.settings import DTYPES
 
 
-def load(folder, rows, device, in_memory=None):
-    """The spectrograms of ``rows``: in memory (on ``device`` where that fits too), else read as they are needed.
+def load(folder, rows, device, cache="auto"):
+    """The spectrograms of ``rows``, held where ``cache`` says.
 
-    in_memory: True or False forces it; None decides by the memory there is.
+    "device" or "ram": as one tensor; "disk": read as they are needed; "auto": where there is room, in this order.
+    Raises :class:`utils.UserError` where they are asked into memory that they do not fit in.
     """
     num_bytes = int(rows["frames"].sum()) * folder.settings.bytes_per_frame
-    if in_memory is None:
-        in_memory = num_bytes < 0.4 * utils.free_memory()
-    if not in_memory:
+    if cache == "auto":
+        cache = choose_cache(num_bytes, device)
+    if cache == "disk":
         return OnDisk(folder, rows, device)
+    utils.check_memory(num_bytes, f"--cache {cache}")
+    return InMemory(folder, rows, device, device if cache == "device" else torch.device("cpu"))
+
+
+def choose_cache(num_bytes, device):
+    """Where so many bytes are held best. Those for a device pass through memory, and must fit there, too."""
+    if num_bytes >= 0.4 * utils.free_memory():
+        return "disk"
     fits_on_device = device.type == "cuda" and num_bytes < 0.4 * torch.cuda.mem_get_info(device)[0]
-    return InMemory(folder, rows, device, device if fits_on_device else torch.device("cpu"))
+    return "device" if fits_on_device else "ram"
 
 
 class Unread:
     """The spectrograms of ``rows``, which are loaded when they are first asked for more than their number."""
 
-    def __init__(self, folder, rows, device):
-        self.folder, self.rows, self.device = folder, rows, device
+    def __init__(self, folder, rows, device, cache="auto"):
+        self.folder, self.rows, self.device, self.cache = folder, rows, device, cache
 
     def __len__(self):
         return len(self.rows)
 
     @functools.cached_property
     def held(self):
-        return load(self.folder, self.rows, self.device)
+        return load(self.folder, self.rows, self.device, self.cache)
 
     def __getattr__(self, name):
         return getattr(self.held, name)
@@ -105,7 +113,7 @@ class InMemory(_Crops):
 
     def __init__(self, folder, rows, device, storage_device):
         super().__init__(folder, rows, device)
-        dtype = DTYPES[self.settings.dtype]
+        dtype = getattr(torch, self.settings.dtype)
         self.frames = torch.empty(int(self.lengths.sum()), self.settings.n_mels, dtype=dtype)
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
         for offset, row in zip(self.offsets.tolist(), rows.itertuples(), strict=True):
@@ -128,7 +136,7 @@ class OnDisk(_Crops):
 
     def __init__(self, folder, rows, device):
         super().__init__(folder, rows, device)
-        self.files = [(folder.file_of(row), row.frames) for row in rows.itertuples(index=False)]
+        self.paths = rows["path"].to_numpy()  # looked up when they are read: an epoch begins at once, of any size
 
     def crop(self, tracks, starts, num_frames):
         """Crops of ``num_frames`` from ``starts``: (B, 1, F, T) dB."""
@@ -136,11 +144,12 @@ class OnDisk(_Crops):
 
     def _read(self, tracks, starts, num_frames):
         places = zip(tracks.tolist(), starts.tolist(), strict=True)
-        crops = [self._read_one(*self.files[track], start, num_frames) for track, start in places]
+        crops = [self._read_one(track, start, num_frames) for track, start in places]
         return torch.from_numpy(np.stack(crops))
 
-    def _read_one(self, file, length, start, num_frames):
-        array = open_array(file, self.settings, length, mmap_mode="r")
+    def _read_one(self, track, start, num_frames):
+        file = self.folder.file_at(self.paths[track])
+        array = open_array(file, self.settings, int(self.lengths[track]), mmap_mode="r")
         crop = array.take(range(start, start + num_frames), axis=1, mode="wrap")
         check_finite(crop, file)
         return crop

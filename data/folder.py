@@ -42,13 +42,17 @@ class Folder:
         return sorted(set(self.split("training")["genre_top"]))
 
     def file_of(self, row):
-        """Where the array of a row of ``tracks`` lies: inside the folder, or inside the place it is an index of.
+        """Where the array of a row of ``tracks`` lies: see :meth:`file_at`."""
+        return self.file_at(row.path)
 
-        Raises :class:`utils.UserError` for a path that leads elsewhere, by itself or by a link.
+    def file_at(self, path):
+        """Where a ``path`` of ``tracks`` lies: inside the folder, or inside the place it is an index of.
+
+        Raises :class:`utils.UserError` for one that leads elsewhere, by itself or by a link.
         """
-        file = inside(self.base, row.path)
+        file = inside(self.base, path)
         if not file:
-            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {row.path} leads out of {self.base}")
+            raise utils.UserError(f"{self.path / 'tracks.csv'}: the path {path} leads out of {self.base}")
         return file
 
     @functools.cached_property

@@ -22,13 +22,12 @@ import torch
 import torchaudio
 
 import utils
-from data.settings import Spectrogram
+from data.settings import MOST_SECONDS, Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memory with are refused
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
 PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers turn the sound down
-MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 2.5 GB while it is converted
 LEAST_RATE = 1000  # Hz of a file's own: below it nothing is left of music
 BLOCK = 2**22  # samples of each channel that are read at a time: soundfile finds its place in the file anew for each
 FRAMES_AT_ONCE = 64  # so that their spectra stay in the processor's cache

@@ -10,11 +10,12 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import ClassVar
 
-import torch
+import numpy as np
 
 import utils
 
-DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float16": torch.float16, "float32": torch.float32}
+DTYPES = ("uint8", "int16", "float16", "float32")
+MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
 LEAST_FRAMES = 64  # of a crop: less leaves a ResNet, which divides by 32, nothing to see
 WAVEFORM_CROP = 3**10  # samples that a SampleCNN hears at once: 59049, 2.7 s at 22,050 Hz
 
@@ -44,7 +45,7 @@ class Settings:
 
     @property
     def bytes_per_frame(self):
-        return self.num_rows * DTYPES[self.dtype].itemsize
+        return self.num_rows * np.dtype(self.dtype).itemsize
 
 
 class Timed(Settings):

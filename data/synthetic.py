@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from scipy.signal import oaconvolve
 
 import utils
 
@@ -116,6 +115,8 @@ def render(genre, artist_seed, track_seed, seconds):
     def play(when, pitches):
         when = (when > 0) | (steps == 0)
         return voice(onsets[when], pitches[when], length, traits["fall"], traits["hollow"], traits["ring"])
+
+    from scipy.signal import oaconvolve  # a second to import
 
     mix = level(sum(play(strum, root + i) for i in (0, rng.choice([3, 4]), 7)), 1)
     mix += level(play(kick, root - 24), traits["bass"])

@@ -13,11 +13,6 @@ from data import collection
 from data.logmel import AudioError
 from data.settings import Embedding
 
-FORMS = """\
-These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
-<source>/<genre>/<track_id>.npy; one .npz with the arrays embeddings (N, D) or (N, L, D), track_id, genre_top and, if
-it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
-transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
 INDEX = ("track_id", "genre_top", "split")
 
 
@@ -45,9 +40,9 @@ class Adopted(collection.Extractor):
 
 
 def adopt(source, splits_csv=None):
-    """(:class:`data.collection.Collection`, extractor) of vectors that lie at ``source`` in one of ``FORMS``.
+    """(:class:`data.collection.Collection`, extractor) of the vectors at ``source``.
 
-    Raises :class:`utils.UserError`.
+    ``preprocessing.py --help`` shows the forms that they may have. Raises :class:`utils.UserError`.
     """
     source = Path(source)
     exported = (source / "features.npy").is_file() and (source / "tracks.csv").is_file()

@@ -21,8 +21,6 @@ class Autoencoder(Method):
     backbone: module with ``num_features``, by default ``conv8``, eight convolutions down to a 512-d latent vector.
     """
 
-    default_backbone = "conv8"
-
     def __init__(self, backbone):
         super().__init__(backbone)
         self.decoder = Decoder(backbone.num_features)

@@ -95,11 +95,10 @@ OTHERS = {
     "conv8_dilated": lambda num_mels: Conv8(dilation=2),
     "samplecnn": lambda num_mels: SampleCNN(),
 }
-NAMES = (*RESNETS, *OTHERS)
 
 
 def build(name, num_mels=128, pool="average"):
-    """A fresh backbone, one of ``NAMES``, for spectrograms of ``num_mels`` bands; ``pool`` is the ResNets' choice."""
+    """One of :data:`models.BACKBONES`, fresh, for spectrograms of ``num_mels`` bands; ``pool``: of the ResNets."""
     if name not in RESNETS:
         return OTHERS[name](num_mels)
     from models.resnet import ResNet  # torchvision takes seconds to import

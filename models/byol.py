@@ -20,7 +20,7 @@ class BYOL(Method):
     follows.
     """
 
-    def __init__(self, backbone, dim=256, pred_dim=4096, ema=0.99):
+    def __init__(self, backbone, dim, pred_dim, ema):
         super().__init__(backbone)
         self.ema = ema
         self.projector = heads.mlp(backbone.num_features, pred_dim, dim)

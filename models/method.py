@@ -1,8 +1,5 @@
 """What every self-supervised method offers to the training loop. Axes: B batch, F mel band, T frame."""
 
-import inspect
-from typing import ClassVar
-
 from torch import nn
 
 from models.layers import Layers
@@ -10,10 +7,6 @@ from models.layers import Layers
 
 class Method(nn.Module):
     """A backbone (whose features are kept), a projector, and whatever else the method trains them with."""
-
-    default_backbone = "frames"
-    default_views, most_views = 2, 2  # of a track, for ``forward``
-    before: ClassVar[dict] = {}  # option → the value that experiments had before there was such an option
 
     def __init__(self, backbone):
         super().__init__()
@@ -23,12 +16,6 @@ class Method(nn.Module):
     def forward(self, x1, x2):
         """Views (B, 1, F, T) → the loss (scalar) and projections (B, D) without gradient, for the monitors."""
         raise NotImplementedError
-
-    @classmethod
-    def options(cls):
-        """The flags of train_simsiam.py that the constructor takes, beside the backbone: name → default."""
-        parameters = inspect.signature(cls).parameters.values()
-        return {parameter.name: parameter.default for parameter in parameters if parameter.name != "backbone"}
 
     def parameter_groups(self):
         """Pairs (parameters, whether ``--fix_pred_lr`` holds their learning rate) for the optimiser."""

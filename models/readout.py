@@ -11,7 +11,6 @@ SUMMARIES = {
     "std": lambda x: (x.var(2, correction=0) + 1e-4).sqrt(),  # 1e-4: a finite gradient where nothing changes
     "max": lambda x: x.amax(2),
 }
-POOLS = ("average", "mean_std_max")
 
 
 def over_time(x, summaries):

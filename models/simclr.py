@@ -15,7 +15,7 @@ class SimCLR(Method):
     hardest negatives most. CLMR (Spijkervet & Burgoyne 2021), SimCLR on music, uses 0.5.
     """
 
-    def __init__(self, backbone, dim=128, temperature=0.5):
+    def __init__(self, backbone, dim, temperature):
         super().__init__(backbone)
         self.temperature = temperature
         self.projector = heads.mlp(backbone.num_features, backbone.num_features, dim)

@@ -1,7 +1,5 @@
 """SimSiam: Exploring Simple Siamese Representation Learning (Chen & He, CVPR 2021)."""
 
-from typing import ClassVar
-
 import torch
 
 from models import heads
@@ -15,7 +13,8 @@ class SimSiam(Method):
     """The views of a track predict each other; a stop-gradient keeps the solution from collapsing.
 
     backbone: module with ``num_features``; dim: of the projections z; proj_dim: width of the projector's one hidden
-    layer, 0 for the paper's two, as wide as the features; pred_dim: of the predictor's bottleneck.
+    layer, 0 for the paper's two, as wide as the features; pred_dim: of the predictor's bottleneck;
+    their defaults: :data:`models.METHODS`.
 
     Two things are not the paper's. On small collections z gathers in a few directions, and these keep it from that:
     cov: weight of VICReg's covariance term on z, 0 for the paper's loss; identity_start: the predictor is z + h(z),
@@ -23,10 +22,7 @@ class SimSiam(Method):
     views, each predicts the mean of the others' projections: FastSiam (Pototzky et al. 2022).
     """
 
-    default_views, most_views = 4, 16
-    before: ClassVar[dict] = {"proj_dim": 0, "cov": 0.0, "identity_start": False}
-
-    def __init__(self, backbone, dim=512, proj_dim=512, pred_dim=256, cov=0.02, identity_start=True):
+    def __init__(self, backbone, dim, proj_dim, pred_dim, cov, identity_start):
         super().__init__(backbone)
         self.projector = heads.projector(backbone.num_features, dim, proj_dim)
         self.predictor = heads.predictor(dim, pred_dim)

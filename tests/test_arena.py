@@ -82,8 +82,8 @@ def test_the_arrays_are_read_where_they_are(source, tmp_path, run_script):
     every = np.stack([read_array(folder, row) for row in folder.tracks.itertuples()])
     assert folder.settings.db_min == pytest.approx(every.min(), abs=0.01)
     assert folder.settings.db_max == pytest.approx(every.max(), abs=0.01)
-    for in_memory in (True, False):
-        crops = load(folder, rows, CPU, in_memory=in_memory)
+    for cache in ("ram", "disk"):
+        crops = load(folder, rows, CPU, cache=cache)
         x = crops.crop(torch.tensor([2]), torch.tensor([50]), 100)
         assert x.dtype == torch.float32
         np.testing.assert_array_equal(x[0, 0], expected)
@@ -172,8 +172,8 @@ def test_folders_of_earlier_days_still_open(source, tmp_path, run_script):
     (folder / "tracks.csv").write_text(lines.replace(",1/", f",{source}/arena_mel/1/"))
     then = open_folder(tmp_path / "data", "arena")
     assert then.tracks["path"].str.startswith(str(source)).all()
-    for in_memory in (True, False):
-        x, y = (load(f, f.tracks, CPU, in_memory).crop(torch.arange(31), torch.arange(31), 9) for f in (now, then))
+    for cache in ("ram", "disk"):
+        x, y = (load(f, f.tracks, CPU, cache).crop(torch.arange(31), torch.arange(31), 9) for f in (now, then))
         assert torch.equal(x, y)
 
 

@@ -1,6 +1,7 @@
-"""preprocessing.py on real files, and what a script that fails leaves on the screen."""
+"""preprocessing.py on real files, what a script that fails says, and what --help does not wait for."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,41 @@ def test_a_script_that_fails_prints_one_line_and_no_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: no experiment '1'")
     assert len(done.stderr.splitlines()) == 1
+
+
+# ------------------------------------------------------------------ --help
+
+SLOW = ("torch._C", "torchvision", "torchaudio", "librosa", "sklearn", "pandas", "matplotlib", "scipy")
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "data").glob("*.py")]
+    if "def get_args_parser" in path.read_text(encoding="utf-8")
+)
+ASK = """
+import contextlib, io, json, runpy, sys
+for script in sys.argv[2:]:
+    for flag in ("--help", "--nonsense"):
+        sys.argv, said, status = [script, flag], io.StringIO(), None
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                runpy.run_path(script, run_name="__main__")
+            except SystemExit as end:
+                status = end.code
+        print(json.dumps([script, flag, status, said.getvalue(), [*sys.modules]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """[script, flag, exit status, text, modules that are imported by then] of every script to two flags."""
+    asked = [sys.executable, "-c", ASK, "", *SCRIPTS]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_help_and_wrong_flags_are_answered_before_what_takes_seconds_to_import(answers):
+    assert len(answers) == 2 * len(SCRIPTS) > 26
+    for script, flag, status, text, modules in answers:
+        assert not set(SLOW) & set(modules), f"{script} {flag}"
+        assert status == (0 if flag == "--help" else 2), f"{script} {flag}: {text}"
+        assert text.startswith("usage: " if flag == "--help" else "error: "), f"{script} {flag}: {text}"

@@ -32,7 +32,7 @@ def test_crops_are_the_stored_frames_in_decibels(folder):
 def test_disk_and_memory_give_the_same_batches(tmp_path):
     for dtype in ("uint8", "float16", "float32"):
         folder = open_folder(write_folder(tmp_path, dtype, dtype), dtype)
-        both = [crops_of.load(folder, folder.split("training"), CPU, in_memory=choice) for choice in (True, False)]
+        both = [crops_of.load(folder, folder.split("training"), CPU, choice) for choice in ("ram", "disk")]
         torch.manual_seed(0)
         order = torch.randperm(24).view(6, 4)
         requests = [((tracks, both[0].random_starts(tracks, 100)), (tracks, tracks)) for tracks in order]
@@ -40,7 +40,7 @@ def test_disk_and_memory_give_the_same_batches(tmp_path):
         assert len(batches[1]) == 6
         for here, there in zip(*batches, strict=True):
             for x, y in zip(here, there, strict=True):
-                torch.testing.assert_close(x, y)
+                assert torch.equal(x, y)
 
 
 def test_what_is_stored_as_float32_is_not_changed_by_reading(tmp_path):
@@ -59,6 +59,20 @@ def test_memory_decides_where_crops_are_held(folder, monkeypatch):
     for memory, kind in ((2 * num_bytes, crops_of.OnDisk), (3 * num_bytes, crops_of.InMemory)):
         monkeypatch.setattr(utils, "free_memory", lambda memory=memory: memory)
         assert type(crops_of.load(folder, rows, CPU)) is kind
+    monkeypatch.setattr(utils, "free_memory", lambda: num_bytes)
+    assert type(crops_of.load(folder, rows, CPU, "ram")) is crops_of.InMemory
+    monkeypatch.setattr(utils, "free_memory", lambda: num_bytes - 1)
+    assert type(crops_of.load(folder, rows, CPU, "disk")) is crops_of.OnDisk
+    with pytest.raises(utils.UserError, match=r"^--cache ram would need about .* GB of memory"):
+        crops_of.load(folder, rows, CPU, "ram")
+
+
+def test_what_fits_on_a_device_is_held_there(monkeypatch):
+    monkeypatch.setattr(utils, "free_memory", lambda: 1000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (500, 900))
+    found = [crops_of.choose_cache(n, torch.device("cuda")) for n in (199, 201, 401)]
+    assert found == ["device", "ram", "disk"]
+    assert crops_of.choose_cache(199, CPU) == "ram"
 
 
 def test_random_starts_reach_every_place_and_stay_inside(folder):

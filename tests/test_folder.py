@@ -67,12 +67,12 @@ def test_an_array_lies_inside_the_folder(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["../../x.npy", "/x.npy", "..", "", ".", "Folk/../../x.npy", "../tiny_npy2/x.npy"])
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_a_path_that_leads_out_of_the_folder_is_refused_on_reading(folder, tmp_path, path, in_memory):
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_path_that_leads_out_of_the_folder_is_refused_on_reading(folder, tmp_path, path, cache):
     np.save(tmp_path / "x.npy", np.zeros((32, 70), np.uint8))
     changed = rewrite(folder, path=path, frames="70")
     with pytest.raises(utils.UserError, match=r"tracks\.csv: the path .* leads out of") as error:
-        load(changed, changed.tracks[:1], CPU, in_memory).crop(torch.tensor([0]), torch.tensor([0]), 8)
+        load(changed, changed.tracks[:1], CPU, cache).crop(torch.tensor([0]), torch.tensor([0]), 8)
     assert "\n" not in str(error.value)
 
 
@@ -96,8 +96,8 @@ def test_an_index_made_before_index_of_was_written_names_absolute_paths(folder, 
     settings = folder.settings.to_json() | {"features": "arena", "dtype": "float32"}
     (folder.path / "spectrogram.json").write_text(json.dumps(settings))
     index = rewrite(folder, path=str(tmp_path / "x.npy"), frames="70")
-    for in_memory in (True, False):
-        x = load(index, index.tracks[:1], CPU, in_memory).crop(torch.tensor([0]), torch.tensor([0]), 8)
+    for cache in ("ram", "disk"):
+        x = load(index, index.tracks[:1], CPU, cache).crop(torch.tensor([0]), torch.tensor([0]), 8)
         assert torch.equal(x, torch.ones(1, 1, 32, 8))
 
 

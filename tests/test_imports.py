@@ -17,8 +17,9 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(pat
 
 # calls that may stand at the top level: each only makes a small object, and reads, writes and computes nothing
 PURE = {
-    "Augmentation", "Case", "Fraction", "Job", "LinearSegmentedColormap.from_list", "Path", "Protocol", "Size",
-    "TABLE.splitlines", "dataclasses.field", "dict", "field", "frozenset", "list", "math.log", "threading.Lock",
+    "Augmentation", "Case", "Defaults", "Fraction", "Job", "LinearSegmentedColormap.from_list", "Path", "Protocol",
+    "Size", "TABLE.splitlines", "dataclasses.field", "dict", "field", "frozenset", "lazily", "list", "math.log",
+    "threading.Lock",
     "map(str.split, TABLE.splitlines())",
 }  # fmt: skip
 # a decorator is a call as well, with or without brackets: each of these only wraps what it stands on

@@ -1,12 +1,14 @@
 """SimSiam against its formula and its gradients; backbones against what the papers say of them."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 
 import models
 import utils
-from models import backbones, losses, rulers
+from models import backbones, losses, methods, rulers
 
 CONFIGURATION = {"method": "simsiam", "backbone": "resnet18", "dim": 32, "pred_dim": 8}
 
@@ -14,6 +16,15 @@ CONFIGURATION = {"method": "simsiam", "backbone": "resnet18", "dim": 32, "pred_d
 def views(batch=6):
     torch.manual_seed(0)
     return torch.randn(batch, 1, 32, 40), torch.randn(batch, 1, 32, 40)
+
+
+def test_what_flags_can_name_is_there_and_every_option_is_one_of_the_method():
+    assert (*backbones.RESNETS, *backbones.OTHERS) == models.BACKBONES
+    assert ("random", *rulers.RULERS) == models.BASELINES
+    assert models.METHODS.keys() == methods.CLASSES.keys()
+    for name, own in models.METHODS.items():
+        assert ["backbone", *own.options] == list(inspect.signature(methods.CLASSES[name]).parameters)
+        assert own.before.keys() <= own.options.keys()
 
 
 def test_loss_equals_the_manual_formula():
@@ -123,7 +134,7 @@ def test_gradients_in_bfloat16_are_those_in_float32(size):
 
 
 def test_a_backbone_hears_or_sees_and_says_what_it_needs():
-    for name in backbones.NAMES:
+    for name in models.BACKBONES:
         hears = name == "samplecnn"
         backbones.check_input(name, "waveform" if hears else "spectrogram", 60000)
         with pytest.raises(utils.UserError, match=f"{name} takes {'waveform' if hears else 'spectrogram'}s"):

@@ -8,6 +8,7 @@ from conftest import call, write_folder
 from sklearn.linear_model import Ridge
 from torch import nn
 
+import models
 import train_simsiam
 import utils
 from benchmarks import recipe
@@ -60,7 +61,7 @@ def test_four_crops_of_a_track_lie_apart(held):
 
 def test_of_several_views_each_predicts_the_mean_of_the_others():
     torch.manual_seed(0)
-    method = SimSiam(build("resnet18", pool="average"), dim=8, proj_dim=8, pred_dim=4, cov=0.0)
+    method = SimSiam(build("resnet18", pool="average"), dim=8, proj_dim=8, pred_dim=4, cov=0.0, identity_start=True)
     views = torch.randn(3, 6, 1, 32, 32)
     z = [method.projector(method.backbone(x)) for x in views]
     p = [method.predictor(one) for one in z]
@@ -89,7 +90,7 @@ def test_the_covariance_term_moves_simsiams_loss_and_zero_is_the_papers():
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 32))
     backbone.num_features = 32
     x1, x2 = torch.randn(2, 16, 1, 8, 8)
-    method = SimSiam(backbone, dim=8, proj_dim=16, pred_dim=4, cov=0.0)
+    method = SimSiam(backbone, dim=8, proj_dim=16, pred_dim=4, cov=0.0, identity_start=True)
     plain, z1 = method(x1, x2)
     method.cov = 0.5
     z2 = method.projector(backbone(x2))
@@ -116,7 +117,7 @@ def test_the_projector_has_the_papers_three_layers_or_two_of_a_width():
 def test_only_matrices_decay():
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.BatchNorm1d(4))
     backbone.num_features = 4
-    method = SimSiam(backbone, dim=8)
+    method = SimSiam(backbone, **models.METHODS["simsiam"].options)
     optimiser = train_simsiam.build_optimiser(method, "AdamW", 1e-3, 0.9, 0.05, fix_pred_lr=True)
     for group in optimiser.param_groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}

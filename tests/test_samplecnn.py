@@ -88,8 +88,8 @@ def test_waveforms_come_back_as_they_were(waveforms, music):
     folder = open_folder(waveforms.parent, "tones")
     assert folder.settings == Waveform()
     assert folder.settings.frames_in(folder.settings.default_crop_seconds()) == 59049
-    for in_memory in (True, False):
-        crops = crops_of.load(folder, folder.split("training"), CPU, in_memory=in_memory)
+    for cache in ("ram", "disk"):
+        crops = crops_of.load(folder, folder.split("training"), CPU, cache=cache)
         x = crops.crop(torch.tensor([0]), torch.tensor([100]), 59049)
         assert x.shape == (1, 1, 1, 59049)
         np.testing.assert_allclose(x[0, 0, 0], waveform_of(folder, 0)[100 : 100 + 59049], atol=1e-6)

@@ -15,6 +15,7 @@ import models
 import train_simsiam
 import utils
 from evaluation import plots
+from models import methods
 from models.simsiam import SimSiam
 from training import precision
 
@@ -125,7 +126,7 @@ class Spy(SimSiam):
 
 @pytest.fixture
 def seen(monkeypatch):
-    monkeypatch.setitem(models.METHODS, "simsiam", Spy)
+    monkeypatch.setitem(methods.CLASSES, "simsiam", Spy)
     monkeypatch.setattr(Spy, "seen", [], raising=False)
     return Spy.seen
 
@@ -385,3 +386,10 @@ def test_the_curves_are_drawn_at_the_end(train, monkeypatch):
     monkeypatch.setattr(plots, "write", lambda path, draw, log, **options: drawn.append((path.name, len(log))))
     train("--num_epochs 3")
     assert drawn == [("train_loss.png", 1), ("train_loss.png", 3)]
+
+
+def test_where_spectrograms_are_held_changes_no_weight(train):
+    device, ram, disk = (weights_of(train(f"--num_epochs 1 --cache {cache}")) for cache in ("device", "ram", "disk"))
+    for name, value in ram.items():
+        assert torch.equal(device[name], value), name
+        assert torch.equal(disk[name], value), name

@@ -321,3 +321,10 @@ def test_a_refused_transfer_leaves_the_experiment_as_it_is(run, flags, message):
     with pytest.raises(utils.UserError, match=message):
         run(flags)
     assert sorted(run.pretrained.experiment.iterdir()) == before
+
+
+def test_where_spectrograms_are_held_changes_nothing(run):
+    ram, disk = (run(f"--protocol scratch --num_epochs 1 --cache {cache}")[0] for cache in ("ram", "disk"))
+    assert (ram / "predictions.csv").read_bytes() == (disk / "predictions.csv").read_bytes()
+    ours, theirs = (weights_of(folder / "transfer.pth") for folder in (ram, disk))
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())

@@ -14,7 +14,6 @@ import utils
 from data.crops import Normalisation
 from data.folder import check_settings
 from data.settings import settings_of
-from models.readout import POOLS
 
 RESULTS = ("checkpoint.pth", "pre.pth", "*/result.json")  # an experiment without any of them has nothing to lose
 
@@ -100,7 +99,7 @@ FLAGS = {  # what every script reads of them → what they can be
     "method": lambda value: value is None or value in models.METHODS,
     "backbone": lambda value: value is None or isinstance(value, str),
     "dataset": lambda value: isinstance(value, str),
-    "pool": lambda value: value in POOLS,
+    "pool": lambda value: value in models.POOLS,
     "num_epochs": lambda value: isinstance(value, int),
     "crop_seconds": lambda value: isinstance(value, (int, float)) and 0 < value <= 86_400,
 }

@@ -3,7 +3,6 @@
 Axes: B batch, F mel band, T frame.
 """
 
-import argparse
 import functools
 import time
 from pathlib import Path
@@ -14,23 +13,11 @@ import utils
 from models import backbones
 from training import distributed
 
-CHOICES = ("auto", "fp32", "bf16")
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them, the last on ARM
 WORTH = 1.1  # for less, float32's digits are worth more
 MOST_CROPS, MOST_FRAMES = 64, 64  # that are timed
 LEAST_SECONDS = 0.1  # of a step that is worth timing
 SECONDS = 1.0  # for all of it
-
-
-def add_flags(group):
-    """``--precision``, and its older forms, which experiments made before it hold."""
-    either = group.add_mutually_exclusive_group()
-    either.add_argument(
-        "--precision", choices=CHOICES, default="auto",
-        help="auto: bfloat16 on a GPU, and on a CPU that has it where it is right and faster, for which a second is "
-        "measured",
-    )  # fmt: skip
-    either.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="short for --precision bf16 (or fp32)")
 
 
 def choose(flags, num_rows, num_frames, device, training):

@@ -3,6 +3,8 @@
 Axes: N tracks, C crops, D feature dimension.
 """
 
+import functools
+
 import numpy as np
 import torch
 
@@ -15,10 +17,11 @@ class Task:
     """The splits and their labels: the same for every seed and protocol.
 
     folder: :class:`data.folder.Folder`; train_split: "training", or "validation" where the two change places;
-    test_split: the split that the result is measured on. Raises :class:`utils.UserError`.
+    test_split: the split that the result is measured on; cache: see :func:`data.crops.load`. Raises
+    :class:`utils.UserError`.
     """
 
-    def __init__(self, folder, device, train_split="training", test_split="test"):
+    def __init__(self, folder, device, train_split="training", test_split="test", cache="auto"):
         self.folder, self.device = folder, device
         if train_split == test_split:
             raise utils.UserError(f"--test_split {test_split} would test on the tracks that it trains on")
@@ -30,7 +33,9 @@ class Task:
         if len(self.genres) < 2:
             raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
         self.labels = [labels_of(rows[name], self.genres).to(device) for name in names]
-        load = crops_of.Vectors if folder.settings.kind == "embedding" else crops_of.Unread
+        load = functools.partial(crops_of.Unread, cache=cache)
+        if folder.settings.kind == "embedding":
+            load = crops_of.Vectors
         held = {name: load(folder, part, device) for name, part in rows.items()}
         self.train, self.validation, self.test = (held[name] for name in names)  # two of them may be the same
 

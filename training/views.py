@@ -57,11 +57,13 @@ class TrackViews:
 
         Of every batch the part that is this process's.
         """
+        return self.views.batches(self.requests(steps))
+
+    def requests(self, steps=0):
+        """What :meth:`Views.batches` is asked for. Drawn here; one batch's tuples are made when it is its turn."""
         order = torch.randperm(self.num_tracks)[: len(self) * self.batch_size].view(len(self), self.batch_size)
-        starts = self.views.starts(order, self.pair, self.num_views).unbind(1)  # a (num_views, B) for each batch
-        batches = zip(order, starts, strict=True)
-        requests = [[(mine(tracks), mine(one)) for one in several] for tracks, several in batches]
-        return self.views.batches(requests[steps:])
+        starts = self.views.starts(order, self.pair, self.num_views)  # (num_views, batches, B)
+        return ([(mine(order[step]), mine(one[step])) for one in starts] for step in range(steps, len(self)))
 
 
 class LabelledViews:

@@ -89,9 +89,9 @@ def test_a_link_in_a_folder_leads_neither_writing_nor_reading_out_of_it(music, t
     before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()}
     (made / "rock").symlink_to(tmp_path / "elsewhere")
     opened = folder.open_folder(tmp_path / "data", "own")
-    for in_memory in (True, False):
+    for cache in ("ram", "disk"):
         with pytest.raises(utils.UserError, match="leads out of"):
-            crops.load(opened, opened.tracks, CPU, in_memory).crop(torch.tensor([0]), torch.tensor([0]), 9)
+            crops.load(opened, opened.tracks, CPU, cache).crop(torch.tensor([0]), torch.tensor([0]), 9)
     with pytest.raises(utils.UserError, match="not one of 3 tracks"):
         preprocess(music)
     assert "is a link that leads out of the folder" in reasons_in(made)["0"]
@@ -179,9 +179,9 @@ def test_what_is_not_finite_is_refused_on_loading_and_by_check(tmp_path, dtype, 
     array[7, 11] = value
     np.save(opened.file_of(row), array)
     message = rf"{row.path} holds values that are not finite"
-    for in_memory in (True, False):
+    for cache in ("ram", "disk"):
         with pytest.raises(utils.UserError, match=message):
-            crops.load(opened, opened.tracks, CPU, in_memory).crop(torch.tensor([3]), torch.tensor([5]), 9)
+            crops.load(opened, opened.tracks, CPU, cache).crop(torch.tensor([3]), torch.tensor([5]), 9)
     found = [finding for finding in check.check_folder(opened.path) if finding.kind == "broken"]
     assert row.track_id in found[0].tracks[0]
 
@@ -334,8 +334,8 @@ def test_two_preprocessings_of_one_folder_do_not_mix(music, tmp_path, preprocess
 
 def read_spectrograms(data_dir):
     opened = folder.open_folder(data_dir, "tiny")
-    for in_memory in (None, False):
-        held = crops.load(opened, opened.tracks, CPU, in_memory)
+    for cache in ("auto", "disk"):
+        held = crops.load(opened, opened.tracks, CPU, cache)
         held.crop(torch.arange(len(held)), torch.zeros(len(held), dtype=torch.int64), 9)
     check.check_folder(opened.path)
 

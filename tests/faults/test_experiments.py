@@ -1,6 +1,5 @@
 """What once went wrong with experiments and results: runs that are cut off, files that are broken, odd names."""
 
-import functools
 import json
 import os
 import socket
@@ -24,7 +23,6 @@ import transfer
 import utils
 from benchmarks import recipe
 from benchmarks.stress import mutated
-from data import crops
 from evaluation import plots, report, results
 from models.simsiam import SimSiam
 
@@ -79,16 +77,14 @@ def change_json(file, change):
 # ------------------------------------------------------------------ runs that are cut off
 
 
-@pytest.mark.parametrize(("step", "in_memory"), [(2, True), (5, False)])
-def test_going_on_within_an_epoch_changes_nothing(train, stop_at, tmp_path, monkeypatch, step, in_memory):
-    if not in_memory:
-        monkeypatch.setattr(crops, "load", functools.partial(crops.load, in_memory=False))
+@pytest.mark.parametrize(("step", "cache"), [(2, "ram"), (5, "disk")])
+def test_going_on_within_an_epoch_changes_nothing(train, stop_at, tmp_path, step, cache):
     command = f"{SHORT} --num_epochs 2"
     whole = tmp_path / "exp" / os.path.basename(train(command))
-    stopped, _ = stop_at(step, lambda: train(f"{command} --checkpoint_minutes 1e-9"))
+    stopped, _ = stop_at(step, lambda: train(f"{command} --checkpoint_minutes 1e-9 --cache {cache}"))
     kept = torch.load(stopped / "checkpoint.pth", **WEIGHTS)
     assert (len(kept["log"]), kept["so_far"]["steps"]) == divmod(step - 1, 3)
-    train(f"--resume {stopped.name}")
+    train(f"--resume {stopped.name} --cache {cache}")
     assert same(weights_of(stopped), weights_of(whole))
     logs = (torch.load(path / "checkpoint.pth", **WEIGHTS)["log"] for path in (stopped, whole))
     for ours, theirs in zip(*logs, strict=True):
