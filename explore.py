@@ -79,7 +79,7 @@ def main(args):
     nearest = space.neighbours(args.num_neighbours)
     data = explorer.page_data(folder.tracks, features, nearest, args.seed, genres, probabilities, sounds)
     title = f"{folder.dataset}, heard by {experiment.folder.name}"
-    explorer.write_page(args.out, title, list(about(ear, folder)), data)
+    explorer.write_page(args.out, title, about(folder), data, caution(ear.result))
     print(args.out)
 
 
@@ -119,19 +119,21 @@ def embedded(tracks, files, args):
     return sounds
 
 
-def about(ear, folder):
-    """What a reader of the page has to know, in sentences."""
-    yield (
+def about(folder):
+    """What the map is, for whoever opens the page."""
+    return (
         f"Each point is one of the {len(folder.tracks):,} tracks of {folder.dataset}. Near points sound alike to the "
-        "network; how far apart two groups lie means little. The list of neighbours is exact: the cosine distance "
-        "between all features, where the map (t-SNE) shows two dimensions."
+        "network; how far apart two groups lie means little. The list of neighbours is exact: by the cosine distance "
+        "of all features, of which the map (t-SNE) shows two dimensions."
     )
-    if ear.result:
-        yield (
-            f"Predictions are those of {ear.result.name}, which was trained on {ear.result.n_train:,} "
-            f"{ear.result.train_split} tracks and tuned on others: only on {ear.result.test_split} tracks, which can "
-            "be shown alone, do they say how good it is."
-        )
+
+
+def caution(result):
+    """Which predictions say how good the classifier of a result is; "" where there is none."""
+    return result and (
+        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and chosen "
+        f"by others. How good it is, the {result.test_split} tracks say: show them only."
+    )
 
 
 if __name__ == "__main__":

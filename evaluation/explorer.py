@@ -89,14 +89,14 @@ def page_data(tracks, features, neighbours, seed=0, genres=(), probabilities=Non
     return data
 
 
-def write_page(path, title, about, data):
-    """Write the page of :func:`page_data` under a ``title``, with ``about``, a list of sentences."""
+def write_page(path, title, about, data, caution=""):
+    """Write the page of :func:`page_data` under a ``title``; ``caution`` stands beside the share of right ones."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    page = templates.get_template("explore.html.jinja").render(title=title, about=about, data=data)
+    page = templates.get_template("explore.html.jinja").render(title=title, about=about, data=data, caution=caution)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
