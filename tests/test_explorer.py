@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from evaluation import explorer
 
@@ -118,7 +119,8 @@ def opened(browser, tmp_path):
     """A function that opens the page with the options of a browser's tab; at the end, nothing went wrong in it."""
     wrong, asked, pages = [], [], []
 
-    def open_page(**options):
+    def open_page(sounds=None, **options):
+        write(tmp_path / "a.html", sounds=sounds)
         page = browser.new_page(**options)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -127,13 +129,12 @@ def opened(browser, tmp_path):
         pages.append(page)
         return page
 
-    write(tmp_path / "a.html")
     yield open_page
     for page in pages:
         assert page.title() == f"A map {HOSTILE}"  # and not "hacked"
         page.close()
     assert not wrong
-    assert asked == [(tmp_path / "a.html").as_uri()] * len(pages)
+    assert all(url.startswith((tmp_path.as_uri(), "data:")) for url in asked)
 
 
 def test_a_click_selects_a_point_and_its_neighbours_lead_on(opened, tmp_path):
@@ -170,6 +171,20 @@ def test_search_filters_and_the_switch_of_colours(opened):
     page.locator("#legend button", has_text="Rock").click()
     assert page.inner_text("#status").startswith("9 of 60")
     assert page.locator("#legend button", has_text="Rock").get_attribute("aria-pressed") == "false"
+
+
+def test_a_track_is_played_from_its_file_or_from_the_page(opened, tmp_path):
+    soundfile.write(tmp_path / "own song.wav", np.zeros(16000), 8000)
+    within = "data:audio/wav;base64," + base64.b64encode((tmp_path / "own song.wav").read_bytes()).decode()
+    page = opened(sounds=["own%20song.wav", within, None] + [None] * (N - 3))
+    for track in ("000", "001"):
+        page.fill("#search", track)
+        page.press("#search", "Enter")
+        page.wait_for_function("audio.duration === 2 && (!audio.paused || audio.ended)", timeout=30_000)
+    page.fill("#search", "002")
+    page.press("#search", "Enter")
+    assert page.locator("#audio").is_hidden()
+    assert page.inner_text("#silent") == "No audio of this track here."
 
 
 def test_the_keyboard_is_enough(opened):
