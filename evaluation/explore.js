@@ -261,14 +261,16 @@
 
   function sound(i, play) {
     const audio = $("audio"), source = sounds[i];
-    audio.pause();
     audio.hidden = !source;
     $("silent").textContent = source ? "" : sounds.length ? "No audio of this track here." :
       "The page was made without audio (explore.py explains how to hear the tracks).";
-    if (!source) return audio.removeAttribute("src");
-    if (audio.dataset.track !== ids[i] || !audio.src) audio.src = source;
-    audio.dataset.track = ids[i];
-    if (play) audio.play().catch(() => {}); // what is wrong is told by its error event
+    if (audio.dataset.track !== ids[i]) {
+      audio.pause();
+      audio.dataset.track = ids[i];
+      if (source) audio.src = source;
+      else audio.removeAttribute("src");
+    }
+    if (source && play) audio.play().catch(() => {}); // what is wrong is told by its error event
   }
 
   $("audio").addEventListener("error", () => {
