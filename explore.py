@@ -41,7 +41,7 @@ def get_args_parser():
     parser.add_argument("--audio", metavar="DIR", help="folder of the tracks' audio files, which the page then plays")
     parser.add_argument(
         "--embed_audio", type=utils.whole, default=0, metavar="N",
-        help="put a clip of N tracks, evenly chosen over the genres, into the page (about 40 kB each); "
+        help="put a clip of N tracks, evenly chosen over the genres, into the page (about 35 kB each); "
         "the others stay silent, and the page can be sent to somebody; 0: the page plays the files themselves",
     )  # fmt: skip
     parser.add_argument("--clip_seconds", type=utils.seconds, default=5.0, help="length of such a clip")

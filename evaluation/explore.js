@@ -41,8 +41,8 @@
   const unit = () => Math.min(canvas.clientWidth / extent[0], canvas.clientHeight / extent[1]) * 0.93 * view.zoom;
   const toX = (i) => canvas.clientWidth / 2 + (place[2 * i] / FINE - view.x) * unit();
   const toY = (i) => canvas.clientHeight / 2 - (place[2 * i + 1] / FINE - view.y) * unit();
-  const room = () => Math.sqrt((canvas.clientWidth * canvas.clientHeight) / N); // for each point
-  const radius = () => Math.min(9, Math.max(1.6, 0.1 * room() * view.zoom ** 0.4 + 1));
+  const room = () => Math.sqrt((canvas.clientWidth * canvas.clientHeight) / shown.length); // of a point
+  const radius = () => Math.min(8, Math.max(1.6, 0.15 * room() * view.zoom ** 0.4 + 1));
 
   function tint(hex) { // on a dark page halfway to white, where it is too dark to be seen
     const parts = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
@@ -250,7 +250,7 @@
     $("name").textContent = ids[i];
     $("facts").replaceChildren(...facts(i).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
     $("neighbours").replaceChildren(...Array.from(near(i), (j, rank) => element("li", "", entry(
-      colour[j], `${ids[j]}  ${genres[genre[j]]}`, (distance[i * K + rank] / DISTANCES).toFixed(3), () => {
+      colour[j], `${ids[j]}  ${genres[colour[j]]}`, (distance[i * K + rank] / DISTANCES).toFixed(3), () => {
         select(j, { play: true, move: true });
         $("neighbours").querySelector("button").focus();
       }))));
@@ -333,7 +333,7 @@
     if (exact >= 0 && !found.includes(exact)) found.unshift(exact);
     found.sort((one, other) => (other === exact) - (one === exact));
     $("found").replaceChildren(...found.map((i) =>
-      element("li", "", entry(colour[i], ids[i], genres[genre[i]], () => select(i, { move: true, play: true })))));
+      element("li", "", entry(colour[i], ids[i], genres[colour[i]], () => select(i, { move: true, play: true })))));
     if (text && !found.length) $("found").append(element("li", "no track has that in its id"));
     return found[0];
   }
@@ -347,6 +347,7 @@
   $("colour").addEventListener("change", () => {
     colour = $("colour").value === "predicted" ? predicted : genre;
     legend();
+    find();
     if (selected >= 0) select(selected);
     choose();
   });
