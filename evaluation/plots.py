@@ -300,7 +300,7 @@ def feature_map(features, labels, genres, method="auto", title="features", seed=
     features, labels = np.asarray(features, dtype=np.float32), np.asarray(labels)
     if method == "auto":
         method = "tsne" if 10 <= len(features) <= T_SNE_LIMIT else "pca"
-    place = _flatten(features, method, seed)
+    place = flatten(features, method, seed)
     names = [f"{genre} ({(labels == index).sum()})" for index, genre in enumerate(genres)]
     figure = _figure(6 + _width(names, 9), max(5.8, 0.2 * len(names) + 1), title)
     axes = figure.add_subplot()
@@ -319,7 +319,7 @@ def feature_map(features, labels, genres, method="auto", title="features", seed=
     return figure
 
 
-def _flatten(features, method, seed):
+def flatten(features, method, seed):
     """(N, D) → (N, 2): standardised, then PCA, then t-SNE where asked for."""
     spread = features.std(0)
     features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)

@@ -101,7 +101,7 @@ def test_pca_map_keeps_the_widest_directions():
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(200, 1))
     features = np.hstack([wide, wide, wide, rng.normal(size=(200, 1))]).astype(np.float32)
-    place = plots._flatten(features, "pca", seed=0)
+    place = plots.flatten(features, "pca", seed=0)
     assert abs(np.corrcoef(place[:, 0], wide[:, 0])[0, 1]) > 0.99
 
 

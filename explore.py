@@ -1,0 +1,140 @@
+"""Look at a collection and listen to it: one page with a map of all tracks as an experiment hears them.
+
+    python explore.py                                                 the shipped model, on what it was trained on
+    python explore.py --exp_path 154874 --audio data/fma_small        a click on a point plays the track
+    python explore.py --exp_path 154874 --audio data/fma_small --embed_audio 200    clips inside the page, to send it
+    python explore.py --neighbours song.mp3                           the tracks that are most like your own song
+
+The page needs nothing else and no network. Near points sound alike to the experiment; each track has its nearest
+neighbours, and where transfer.py --protocol linear has trained a classifier on the dataset, its predictions.
+
+The audio of a track is the file below --audio that lies as its array does in the dataset's folder
+(000/000002.mp3, rock/song.wav) or, wherever it lies, is the only one with the track's id as its name.
+The page leads to it by its relative path: the two have to stay where they are to one another.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+import utils
+from data import clips, crops
+from data.folder import check_settings, open_folder
+from data.logmel import AudioError
+from evaluation import explorer
+from training.experiment import Experiment
+from training.frozen import evenly
+from training.heard import Ear
+
+
+def get_args_parser():
+    parser = utils.script_parser(__doc__)
+    parser.add_argument(
+        "--exp_path", default=str(utils.SHIPPED),
+        help="experiment: its id under --exp_dir, or its path; without it the model that ships",
+    )  # fmt: skip
+    parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
+    parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
+    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--audio", metavar="DIR", help="folder of the tracks' audio files, which the page then plays")
+    parser.add_argument(
+        "--embed_audio", type=utils.whole, default=0, metavar="N",
+        help="put a clip of N tracks, evenly chosen over the genres, into the page (about 35 kB each); "
+        "the others stay silent, and the page can be sent to somebody; 0: the page plays the files themselves",
+    )  # fmt: skip
+    parser.add_argument("--clip_seconds", type=utils.seconds, default=5.0, help="length of such a clip")
+    parser.add_argument(
+        "--num_neighbours", type=utils.count, default=10, help="nearest tracks to show for a track or a file"
+    )
+    parser.add_argument(
+        "--neighbours", metavar="FILE", help="print the nearest tracks of an audio file of your own; makes no page"
+    )
+    parser.add_argument("--seed", type=utils.whole, default=0, help="another seed, another map of the same tracks")
+    parser.add_argument("--out", default="explore.html", help="the page to write")
+    parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
+    return parser
+
+
+def main(args):
+    experiment = Experiment.open(args.exp_path, args.exp_dir)
+    folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
+    check_settings(folder, experiment.settings)
+    files = clips.find_audio(folder.tracks, args.audio) if args.audio else []
+    if args.embed_audio and not any(files):
+        raise utils.UserError("--embed_audio needs the tracks' audio: give its folder as --audio")
+    device = utils.pick_device(args.device)
+    ear = Ear.of(experiment, folder, device)
+    asked = args.neighbours and hear_own(ear, args.neighbours)  # refused before the long part, not after it
+    features, probabilities = ear.hear(crops.load(folder, folder.tracks, device))
+    space = explorer.Space(features)
+    if args.neighbours:
+        print(table(folder.tracks, *space.nearest_to(asked, args.num_neighbours)))
+        return
+
+    print(f"the map of {len(features):,} tracks: a minute or two for 7,000 of them", flush=True)
+    sounds = embedded(folder.tracks, files, args) if args.embed_audio else addresses(files, Path(args.out))
+    genres = ear.result.genres if ear.result else ()
+    nearest = space.neighbours(args.num_neighbours)
+    data = explorer.page_data(folder.tracks, features, nearest, args.seed, genres, probabilities, sounds)
+    title = f"{folder.dataset}, heard by {experiment.folder.name}"
+    explorer.write_page(args.out, title, about(folder), data, caution(ear.result))
+    print(args.out)
+
+
+def hear_own(ear, path):
+    try:
+        return ear.hear_file(Path(path))
+    except AudioError as error:
+        raise utils.UserError(f"--neighbours {path} could not be read: {error}") from None
+
+
+def table(tracks, nearest, distances):
+    """A line for each track of ``nearest``: distance, id, genre and split."""
+    rows = tracks.iloc[nearest]
+    width, genre_width = (max(map(len, [name, *rows[name]])) for name in ("track_id", "genre_top"))
+    lines = [f"distance  {'track_id':{width}}  {'genre_top':{genre_width}}  split"]
+    for distance, row in zip(distances, rows.itertuples(), strict=True):
+        lines.append(f"{distance:8.3f}  {row.track_id:{width}}  {row.genre_top:{genre_width}}  {row.split}")
+    return "\n".join(lines)
+
+
+def addresses(files, page):
+    """Where the page finds each of ``files`` (None stays None): relative to it."""
+    here = page.resolve().parent
+    return [file and quote(Path(os.path.relpath(file.resolve(), here)).as_posix()) for file in files]
+
+
+def embedded(tracks, files, args):
+    """A clip as a data URI for ``--embed_audio`` tracks, None for the others; unreadable files are named."""
+    there = [track for track in np.argsort(tracks["genre_top"], kind="stable") if files[track]]
+    sounds = [None] * len(files)
+    for number in utils.progress(evenly(len(there), args.embed_audio), desc="clips"):
+        file = files[there[number]]
+        try:
+            sounds[there[number]] = clips.clip(file, args.clip_seconds)
+        except AudioError as error:
+            print(utils.printable(f"no clip of {file}: {error}"))
+    return sounds
+
+
+def about(folder):
+    """What the map is, for whoever opens the page."""
+    return (
+        f"Each point is one of the {len(folder.tracks):,} tracks of {folder.dataset}. Near points sound alike to the "
+        "network; how far apart two groups lie means little. The list of neighbours is exact: by the cosine distance "
+        "of all features, of which the map (t-SNE) shows two dimensions."
+    )
+
+
+def caution(result):
+    """Which predictions say how good the classifier of a result is; "" where there is none."""
+    return result and (
+        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and chosen "
+        f"by others. How good it is, the {result.test_split} tracks say: show them only."
+    )
+
+
+if __name__ == "__main__":
+    utils.run(main, get_args_parser())

@@ -1,0 +1,79 @@
+"""explore.py: the page of a folder, its audio, and the neighbours of one's own file."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import call
+
+import explore
+import transfer
+from utils import UserError
+
+
+@pytest.fixture
+def music(pretrained):
+    """The audio of the first and the last of the folder's tracks."""
+    chance = np.random.default_rng(0)
+    folder = pretrained.data_dir.parent / "own music"
+    for path in ("Folk/000000.wav", "Rock/000035.flac"):
+        (folder / path).parent.mkdir(parents=True)
+        soundfile.write(folder / path, 0.1 * chance.normal(size=8 * 22050), 22050)
+    return folder
+
+
+def data_of(page):
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_says_what_the_classifier_was_trained_on_and_leads_to_the_audio(
+    pretrained, music, run_script, without_pictures
+):
+    command = f"{pretrained.where} --exp_path {pretrained.experiment.name}".split()
+    call(transfer, pretrained.transfer("--protocol linear"))
+    out = pretrained.data_dir.parent / "pages" / "a.html"
+    explore.main(explore.get_args_parser().parse_args([*command, "--audio", str(music), "--out", str(out)]))
+    data, text = data_of(out), out.read_text(encoding="utf-8")
+    assert "trained on 24 training tracks" in text
+    assert len(data["ids"]) == 36
+    assert "predicted" in data
+    heard = {track: sound for track, sound in zip(data["ids"], data["sounds"], strict=True) if sound}
+    assert heard == {"000000": "../own%20music/Folk/000000.wav", "000035": "../own%20music/Rock/000035.flac"}
+
+    explore.main(explore.get_args_parser().parse_args(
+        [*command, "--audio", str(music), "--embed_audio", "1", "--clip_seconds", "1", "--out", str(out)]
+    ))  # fmt: skip
+    embedded = [sound for sound in data_of(out)["sounds"] if sound]
+    assert len(embedded) == 1
+    assert embedded[0].startswith("data:audio/ogg;base64,")
+
+
+def test_without_a_classifier_nothing_is_predicted(pretrained, run_script):
+    out = pretrained.data_dir.parent / "a.html"
+    assert run_script(explore, f"{pretrained.where} --exp_path {pretrained.experiment.name} --out {out}") == str(out)
+    assert "predicted" not in data_of(out)
+
+
+def test_neighbours_of_a_file_are_printed_and_no_page_is_made(pretrained, music, capsys):
+    out = pretrained.data_dir.parent / "a.html"
+    shutil.copy(music / "Folk" / "000000.wav", pretrained.data_dir.parent / "mine.wav")
+    command = f"{pretrained.where} --exp_path {pretrained.experiment.name} --num_neighbours 4 --out {out}"
+    call(explore, f"{command} --neighbours {pretrained.data_dir.parent}/mine.wav")
+    head, *lines = capsys.readouterr().out.strip().splitlines()[-5:]
+    assert head.split() == ["distance", "track_id", "genre_top", "split"]
+    distances = [float(line.split()[0]) for line in lines]
+    assert distances == sorted(distances)
+    assert not out.exists()
+
+
+def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
+    (tmp_path / "none.wav").write_text("no music")
+    command = f"{pretrained.where} --exp_path {pretrained.experiment.name}"
+    with pytest.raises(UserError, match="could not be read"):
+        call(explore, f"{command} --neighbours {tmp_path}/none.wav")
+    with pytest.raises(UserError, match="--embed_audio needs the tracks' audio"):
+        call(explore, f"{command} --embed_audio 3")

@@ -1,0 +1,87 @@
+"""How an experiment hears a whole collection, and a file beside it: features, and what its linear classifier says.
+
+Axes: N tracks, C crops, G genres, D feature dimension.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from data import extractors, logmel
+from data.crops import cut_evenly
+from evaluation import results
+from models import backbones
+from training.experiment import Experiment
+from training.frozen import Cut, FrozenFeatures, extract
+from training.networks import load_classifier
+from training.supervised import apply
+
+CROPS = 5  # of a track, where no classifier says how many
+LEAST_SECONDS = 0.5  # of a file: of less, any neighbour would be one of chance
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A frozen network (B, 1, F, T) → (B, D) and the crops it hears of each track.
+
+    head, result: of its linear classifier on the dataset, None where there is none; piece_seconds: length of the
+    pieces that a file is heard in, None where crops of the file are enough.
+    """
+
+    experiment: Experiment
+    backbone: torch.nn.Module
+    cut: Cut
+    head: torch.nn.Module | None = None
+    result: results.Result | None = None
+    piece_seconds: float | None = None
+
+    @classmethod
+    def of(cls, experiment, folder, device):
+        """As the best linear classifier on the dataset of ``folder`` hears, else as transfer.py would.
+
+        Raises :class:`utils.UserError` where there is neither a classifier nor a pre-trained network.
+        """
+        settings, result, head = folder.settings, best_linear(experiment, folder.dataset), None
+        if result:
+            classifier = load_classifier(result, experiment, device)
+            backbone, head = classifier.backbone, classifier.head
+            num_frames, num_crops = settings.frames_in(result.crop_seconds), result.num_crops
+            whole = result.flags.get("whole", num_crops == 1)
+        else:
+            backbone = experiment.method(device).encoder()
+            whole = experiment.flags.backbone in backbones.WHOLE
+            usual = settings.frames_in(experiment.flags.crop_seconds)
+            num_frames, num_crops = (int(folder.tracks["frames"].median()), 1) if whole else (usual, CROPS)
+        cut = Cut(num_frames, num_crops, experiment.normalisation, device)
+        return cls(experiment, backbone, cut, head, result, settings.seconds_in(num_frames) if whole else None)
+
+    @torch.no_grad()
+    def hear(self, crops):
+        """Features averaged over each track's crops (N, D), and probabilities (N, G) or None, as arrays."""
+        features = FrozenFeatures(self.backbone, self.cut).of(crops)
+        says = apply(self.head, features).mean(1).softmax(1).cpu().numpy() if self.head else None
+        return features.mean(1).cpu().numpy(), says
+
+    def hear_file(self, path):
+        """The features (D,) of an audio file, prepared as predict.py does it. Raises AudioError, UserError."""
+        settings, normalise = self.experiment.settings, self.cut.normalise
+        extractor = extractors.build(settings, min_seconds=LEAST_SECONDS)
+        arrays = extractor.pieces(path, self.piece_seconds) if self.piece_seconds else [extractor(path)]
+        pieces = [settings.decode(torch.from_numpy(array)) for array in arrays]
+        x = torch.cat([cut_evenly(piece, self.cut.num_frames, self.cut.num_crops) for piece in pieces])
+        x = normalise(x.to(self.cut.device))
+        if settings.kind == "spectrogram":
+            x = normalise.continued(x, logmel.known_bands(path, settings), settings.db_min)
+        return extract(self.backbone, x.split(self.cut.batch_size), self.cut.device).mean(0).cpu().numpy()
+
+
+def best_linear(experiment, dataset):
+    """The :class:`evaluation.results.Result` of the linear probe on the experiment's own network that is best on
+    validation tracks of the dataset, None where there is none."""
+    found = [results.read(file.parent) for file in sorted(experiment.folder.glob("*/result.json"))]
+    fitting = [
+        one for one in found
+        if (one.protocol, one.dataset, one.network["kind"]) == ("linear", dataset, "encoder")
+        and one.crop_seconds and one.num_crops
+    ]  # fmt: skip
+    return max(fitting, key=lambda one: one.validation_accuracy or 0, default=None)
