@@ -17,16 +17,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 import utils
-from data import clips, crops
-from data.folder import check_settings, open_folder
-from data.logmel import AudioError
-from evaluation import explorer
-from training.experiment import Experiment
-from training.frozen import evenly
-from training.heard import Ear
 
 
 def get_args_parser():
@@ -55,6 +46,20 @@ def get_args_parser():
     parser.add_argument("--out", default="explore.html", help="the page to write")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
+
+
+if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
+    get_args_parser().parse_args()
+
+import numpy as np
+
+from data import clips, crops
+from data.folder import check_settings, open_folder
+from data.logmel import AudioError
+from evaluation import explorer
+from training.experiment import Experiment
+from training.frozen import evenly
+from training.heard import Ear
 
 
 def main(args):

@@ -24,7 +24,7 @@ class Backbone(nn.Sequential):
 def built():
     """BYOL has all that could go wrong: a target that moves between steps, a stop-gradient, running statistics."""
     torch.manual_seed(0)
-    return BYOL(Backbone(), dim=8, pred_dim=16)
+    return BYOL(Backbone(), dim=8, pred_dim=16, ema=0.99)
 
 
 def trained(method, steps=3):

@@ -21,6 +21,7 @@ from training import distributed
 
 LOG = "transfer_log.csv"
 BASE = "--dataset tiny --optim SGD --lr 1 --batch_size 8 --num_epochs 2 --knn_every 1 --aug none --device cpu"
+BASE += " --precision fp32"
 PRETRAIN = {
     "simsiam": "--method simsiam --backbone frames --dim 32 --pred_dim 8",
     "simclr": "--method simclr --backbone frames --dim 32",
@@ -28,9 +29,9 @@ PRETRAIN = {
     "autoencoder": "--method autoencoder --lr 0.01",  # its ReLUs make large differences of small ones
 }
 TRANSFER = {
-    "linear": "--protocol linear --num_crops 2 --save_features",
-    "finetune": "--protocol finetune --layer stage2 --num_epochs 2 --aug none",  # stage3 gets no gradient
-    "scratch": "--protocol scratch --num_epochs 2 --aug none",
+    "linear": "--protocol linear --num_crops 2 --save_features --no-keep_features",
+    "finetune": "--protocol finetune --layer stage2 --num_epochs 2 --mixup 0",  # stage3 gets no gradient
+    "scratch": "--protocol scratch --num_epochs 2 --aug none --mixup 0",
 }
 
 
@@ -45,7 +46,7 @@ class Home:
         call(train_simsiam, f"{BASE} {where} {more or PRETRAIN[name]}")
 
     def transfer(self, name):
-        where = f"--data_dir {self.data_dir} --exp_dir {self.path / 'simsiam'} --device cpu"
+        where = f"--data_dir {self.data_dir} --exp_dir {self.path / 'simsiam'} --device cpu --precision fp32"
         call(transfer, f"{where} --exp_path {self.experiment('simsiam').name} --batch_size 6 {TRANSFER[name]}")
 
     def experiment(self, name):
