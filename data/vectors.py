@@ -16,9 +16,10 @@ from data.settings import Embedding
 FORMS = """\
 These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
 <source>/<genre>/<track_id>.npy; one .npz with the arrays embeddings (N, D) or (N, L, D), track_id, genre_top and, if
-it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
-transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
-INDEX = ("track_id", "genre_top", "split")
+it likes, split and artist; one .csv with the columns track_id, genre_top, if it likes split and artist, and one for
+each dimension. A transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is one,
+too."""
+INDEX = ("track_id", "genre_top", "split", "artist")
 
 
 class Adopted(collection.Extractor):
@@ -123,12 +124,13 @@ def _checked(index, path):
     twice = index["track_id"][index["track_id"].duplicated()]
     if len(twice):
         raise utils.UserError(f"{path} has the track_id {twice.iloc[0]} more than once")
-    return index[["track_id", "genre_top", *(["split"] if "split" in index else [])]]
+    return index[["track_id", "genre_top", *(name for name in INDEX[2:] if name in index)]]
 
 
 def tracks_of(index, source, splits_csv=None):
     """Tracks of an index table; splits come from ``splits_csv``, or its column split, or are drawn."""
     ids, genres = index["track_id"].tolist(), index["genre_top"].tolist()
+    artists = index.get("artist", pd.Series("", index=index.index))
     if splits_csv:
         splits = collection.read_splits(splits_csv, ids)
     elif "split" in index:
@@ -136,6 +138,6 @@ def tracks_of(index, source, splits_csv=None):
     else:
         splits = collection.stratified_splits(genres)
     return [
-        collection.Track(track_id, f"{source}/{track_id}", collection.array_path(genre, track_id), genre, split)
-        for track_id, genre, split in zip(ids, genres, splits, strict=True)
+        collection.Track(name, f"{source}/{name}", collection.array_path(genre, name), genre, split, artist)
+        for name, genre, split, artist in zip(ids, genres, splits, artists, strict=True)
     ]
