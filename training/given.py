@@ -163,6 +163,7 @@ def result_of(run, given, seconds, curve):
         task.labels[2].cpu().numpy(),
         task.test.rows["track_id"],
         task.genres,
+        artists=task.test.rows["artist"],
         log=run.log,
         curve=curve,
         network=dataclasses.asdict(network),
