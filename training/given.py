@@ -191,8 +191,9 @@ def save_features(transfer, given, run):
     frozen = FrozenFeatures(backbone, given.cut) if trained else given.frozen(backbone, given.flags.seed)
     parts = (task.train, task.validation, task.test)
     features = torch.cat([frozen.of(part).mean(1) for part in parts]).cpu().numpy()
-    rows = np.concatenate([part.rows[["track_id", "genre_top", "split"]] for part in parts])
+    columns = ["track_id", "genre_top", "split", "artist"]
+    rows = np.concatenate([part.rows[columns] for part in parts])
     for name, array in (("features", features), ("labels", torch.cat(task.labels).cpu().numpy())):
         utils.save_array(transfer / f"{name}.npy", array)
-    utils.write_csv(transfer / "tracks.csv", ["track_id", "genre_top", "split"], rows.tolist())
+    utils.write_csv(transfer / "tracks.csv", columns, rows.tolist())
     utils.write_text(transfer / "track_ids.txt", "\n".join(rows[:, 0]) + "\n")
