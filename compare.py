@@ -7,7 +7,8 @@
     python compare.py 154874 --html                     also one page per experiment: <experiment>/report.html
 
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by
-pair: the interval of the difference in accuracy (paired bootstrap) and McNemar's exact p.
+pair: the interval of the difference in accuracy (paired bootstrap) and McNemar's exact p. Where it is known who made
+the tracks, all of this is over artists: the tracks of one are not independent (p: exact sign-flip test).
 """
 
 import utils
@@ -24,16 +25,21 @@ COLUMNS = (  # key of a row, heading, alignment
     ("macro_f1", "macro F1", "r"),
     ("roc_auc", "ROC-AUC", "r"),
     ("difference", "difference % [95 %]", "r"),
-    ("mcnemar_p", "p", "r"),
+    ("p", "p", "r"),
 )
 CSV_COLUMNS = (
     *("result", "method", "backbone", "baseline", "layer", "protocol"),
     *("dataset", "train_split", "label_fraction", "n_train", "n_test", "num_seeds", "accuracy_mean", "accuracy_std"),
+    *("resampled", "n_resampled"),
     *("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"),
     *("balanced_accuracy", "macro_precision", "macro_recall", "roc_auc", "average_precision"),
     *("log_loss", "calibration_error", "validation_accuracy", "crop_accuracy"),
-    *("compared_to", "difference", "difference_low", "difference_high", "mcnemar_p"),
+    *("compared_to", "difference", "difference_low", "difference_high", "p", "p_over"),
 )
+TESTS = {  # what p is, by what is drawn
+    "tracks": "McNemar's exact test",
+    "artists": "exact sign-flip test of the artists' differences",
+}
 
 
 def get_args_parser():
@@ -119,11 +125,19 @@ def row_of(result, baseline):
         return row
     row["compared_to"] = baseline.name
     correct = correct_on_the_same_tracks(result, baseline)
-    if correct:
-        paired = statistics.paired_bootstrap(*correct)
-        row["difference"], (row["difference_low"], row["difference_high"]) = paired["difference"], paired["ci95"]
-        row["mcnemar_p"] = statistics.mcnemar(*correct)
-    return row
+    return row | compare_pairs(*correct, results.artists_of(result, baseline)) if correct else row
+
+
+def compare_pairs(a, b, artists):
+    """The part of a row that says how much better ``a`` is than ``b``, each (N,) booleans; artists: (N,) or None."""
+    paired = statistics.paired_bootstrap(a, b, artists)
+    low, high = paired["ci95"]
+    if artists is None:
+        p, over = statistics.mcnemar(a, b), "tracks"
+    else:
+        p, over = statistics.sign_flip(a, b, artists), "artists"
+    difference = {"difference": paired["difference"], "difference_low": low, "difference_high": high}
+    return {**difference, "p": p, "p_over": over}
 
 
 def correct_on_the_same_tracks(a, b):
@@ -156,17 +170,21 @@ def warnings(found):
 
 
 def footnotes(rows, baseline):
-    """How to read the last two columns."""
-    comparisons = sum("mcnemar_p" in row for row in rows)
+    """How to read the intervals and the last two columns."""
+    names = {over: [row["result"] for row in rows if row.get("resampled", "tracks") == over] for over in TESTS}
+    mixed = all(names.values())
+    lines = [f"intervals over {over}" + (f": {', '.join(of)}" if mixed else "") for over, of in names.items() if of]
+    comparisons = sum("p" in row for row in rows)
     if not comparisons:
-        return []
+        return lines
     if baseline:
-        lines = [f"difference and p: against {baseline.name}"]
+        lines.append(f"difference and p: against {baseline.name}")
     else:
-        lines = [
+        lines += [
             "difference and p: against the most accurate result on the same tracks",
             "it was picked on these very tracks, so its lead is flattered; --baseline names another",
         ]
+    lines += [f"p over {over}: {test}" for over, test in TESTS.items() if over in {row.get("p_over") for row in rows}]
     if comparisons > 1:
         lines.append(f"with {comparisons} comparisons, hold p against {0.05 / comparisons:.3f} rather than 0.05")
     return lines
@@ -185,7 +203,7 @@ def cell(row, key):
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
         interval = None if low is None else (low, high)
         return tables.with_interval(value, interval, digits=1, times=100, sign="+" if key == "difference" else "")
-    if key == "mcnemar_p":
+    if key == "p":
         return "<0.001" if value < 0.001 else tables.number(value)
     if isinstance(value, int):
         return f"{value:,}"

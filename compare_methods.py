@@ -5,9 +5,9 @@
 
 Beside the pre-trained networks stand what they have to beat: mean and deviation of the mel bands, a network of random
 weights, and the same network trained with labels from scratch. Each is tested once on the test tracks; the interval
-is the 95 % bootstrap interval over those tracks. Writes <out>/methods.md, <out>/methods_<dataset>.png and the
-experiments under <out>/<dataset>/<method>/. It can be stopped and run again: what is finished is kept, and a
-pre-training goes on.
+is the 95 % bootstrap interval over those tracks, or their artists where known. Writes <out>/methods.md,
+<out>/methods_<dataset>.png and the experiments under <out>/<dataset>/<method>/. It can be stopped and run again: what
+is finished is kept, and a pre-training goes on.
 """
 
 import shlex
@@ -146,6 +146,7 @@ def markdown(dataset, rows, args):
         for row in rows
     ]
     title = f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} test tracks"
+    title += f" of {rows[0]['n_resampled']} artists" if rows[0].get("resampled") == "artists" else ""
     return f"{title}\n\n{tables.markdown(HEADINGS, cells, 'llrrrrrr')}\n"
 
 

@@ -4,6 +4,7 @@
     python preprocessing.py --size medium                   FMA-medium (25,000 tracks, small among them)
     python preprocessing.py --dataset gtzan --source DIR    any folder of genre sub-folders
     python preprocessing.py --dataset arena --source DIR    Kakao arena: log-mels that are there already, not copied
+    python preprocessing.py --dataset gtzan --source DIR --metadata FILE --splits artist    … no artist in two splits
     python preprocessing.py --dataset gtzan --check         duplicates and oddities of what is made
     python preprocessing.py --size small --check            … and first, whether FMA's mp3 files are as published
     python preprocessing.py --size small --features music2vec               embeddings instead of spectrograms
@@ -31,8 +32,10 @@ FAILED_COLUMNS = ["track_id", "path", "reason"]
 FORMS = """\
 These forms, of vectors (D,) or of one vector per layer (L, D), are understood by --features embeddings:
 <source>/<genre>/<track_id>.npy; one .npz with the arrays embeddings (N, D) or (N, L, D), track_id, genre_top and, if
-it likes, split; one .csv with the columns track_id, genre_top, if it likes split, and one for each dimension. A
-transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is a source, too."""
+it likes, split and artist; one .csv with the columns track_id, genre_top, if it likes split and artist, and one for
+each dimension. A transfer's folder with what transfer.py --save_features wrote (features.npy, tracks.csv) is one,
+too."""
+BY_ARTIST = "artist"  # of --splits
 
 
 def get_args_parser():
@@ -43,13 +46,19 @@ def get_args_parser():
     group.add_argument("--size", choices=["small", "medium"], help="read FMA of this size")
     group.add_argument("--dataset", help="name of another collection, used with --source, or of the folder")
     group.add_argument("--source", help="its folder: <source>/<genre>/<file> (mp3, wav, flac, ogg, au, m4a …)")
-    group.add_argument("--splits", help="CSV track_id,split; without it 80/10/10 %% of every genre, always the same")
+    group.add_argument(
+        "--splits",
+        help="CSV track_id,split; artist: about 80/10/10 %% of every genre such that no artist stands in two splits, "
+        "for a classifier knows again what it was trained on; without it 80/10/10 %%, always the same",
+    )  # fmt: skip
     group.add_argument("--data_dir", default="data", help="folder of the audio (FMA) and of the spectrograms")
 
     group.add_argument(
         "--metadata",
-        help="CSV with the columns track_id,track_genre (dataset.csv of the Spotify Tracks Dataset); the audio is "
-        "<source>/<track_id>.mp3 then. Tracks that stand under several of the genres are left out and counted",
+        help="CSV with the columns track_id,artist: who made the tracks, for --splits artist and for intervals, "
+        "which are wider where an artist has several tracks (FMA's metadata says it itself). Or one with the columns "
+        "track_id,track_genre (dataset.csv of the Spotify Tracks Dataset): audio is <source>/<track_id>.mp3 then, "
+        "and tracks that stand under several of the genres are left out and counted",
     )  # fmt: skip
     group.add_argument("--genres", help="with --metadata: these genres only, a,b,c")
     group.add_argument("--top_genres", type=utils.count, default=14, help="of Kakao arena: the most frequent genres")
@@ -91,8 +100,9 @@ def get_args_parser():
     group = parser.add_argument_group("running")
     group.add_argument(
         "--check", action="store_true",
-        help="convert nothing; report duplicates, missing tracks and odd spectrograms of a dataset that is made, and "
-        "with --size damaged and missing mp3 files, by FMA's own checksums, before and after it is made",
+        help="convert nothing; report duplicates, artists in two splits, missing tracks and odd spectrograms of a "
+        "dataset that is made, and with --size damaged and missing mp3 files, by FMA's own checksums, before and "
+        "after it is made",
     )  # fmt: skip
     group.add_argument(
         "--min_seconds", type=utils.not_negative, default=5.0, help="name and skip clips that are shorter"
@@ -119,15 +129,20 @@ import torch
 from data import arena, check, checksums, collection, extractors, fma, logmel, made_from, music2vec, spotify, vectors
 from data.cluster import connected, run_cluster
 from data.collection import Extractor
-from data.folder import COLUMNS, inside
+from data.folder import ARTIST, COLUMNS, inside
 from data.workers import run_workers
 
 
 def main(args):
     if args.check:
         return check_dataset(Path(args.data_dir), args.size, dataset_name(args.size, args.dataset))
+    check_splits(args)
     name, found, extractor = open_source(args)
+    if args.metadata and not spotify.is_metadata(args.metadata):
+        found = collection.with_artists(found, args.metadata)
     found = collection.leave_out_unwritable(found)
+    if args.splits == BY_ARTIST:
+        found = collection.split_by_artist(found)
     folder = Path(args.data_dir) / f"{name}_npy"
     check_apart(folder, args.source, found)
     with utils.locked(folder), connected(args.dask, extractor) as client:
@@ -209,7 +224,7 @@ def open_source(args):
         return args.dataset or f"fma_{args.size}{kind}", fma.find(args.data_dir, args.size), build_extractor(args)
     check_name(args.dataset, args.source)
     if args.features == "embeddings":
-        return args.dataset, *vectors.adopt(args.source, args.splits)
+        return args.dataset, *vectors.adopt(args.source, splits_csv(args))
     if arena.is_arena(args.source):
         if args.features != "logmel":
             raise utils.UserError(f"{args.source} holds log-mels, not audio for --features {args.features}")
@@ -219,13 +234,18 @@ def open_source(args):
 
 
 def find_files(args):
-    """The collection of audio files under ``--source``, by folders of genres or by ``--metadata``."""
-    if args.metadata:
+    """The collection of audio files under ``--source``, by folders of genres or by the genres of ``--metadata``."""
+    if args.metadata and spotify.is_metadata(args.metadata):
         genres = args.genres and [genre.strip() for genre in args.genres.split(",")]
-        return spotify.find(args.source, args.metadata, genres, args.num_genres, args.splits)
+        return spotify.find(args.source, args.metadata, genres, args.num_genres, splits_csv(args))
     if args.genres or args.num_genres is not None:
         raise utils.UserError("--genres and --num_genres go with --metadata, the CSV of tracks and their genres")
-    return collection.find(args.source, args.splits)
+    return collection.find(args.source, splits_csv(args))
+
+
+def splits_csv(args):
+    """The file that ``--splits`` names, if it does."""
+    return None if args.splits == BY_ARTIST else args.splits
 
 
 def build_extractor(args):
@@ -251,6 +271,14 @@ def build_extractor(args):
         kinds = ", ".join(extractors.KINDS)
         raise utils.UserError(f"--features {args.features} is none of {kinds}, embeddings, exp:ID")
     return extractors.build(settings, min_seconds=args.min_seconds, max_seconds=60 * args.max_minutes)
+
+
+def check_splits(args):
+    """Splits that stand already are not drawn anew. Raises :class:`utils.UserError`."""
+    if args.splits == BY_ARTIST and (args.size or args.features.startswith("exp:")):
+        raise utils.UserError(
+            "--splits artist is for collections that come without splits: FMA has its own, exp:ID keeps its dataset's"
+        )
 
 
 def check_name(dataset, source):
@@ -362,12 +390,15 @@ def frames_made(folder, track, extractor):
 
 def write_index(folder, found, done, failed):
     tracks = found.tracks
-    rows = [(t.track_id, t.path, t.genre_top, t.split, done[t.track_id]) for t in tracks if t.track_id in done]
+    made = [track for track in tracks if track.track_id in done]
+    rows = [(t.track_id, t.path, t.genre_top, t.split, done[t.track_id], t.artist) for t in made]
     lost = [(t.track_id, t.source, failed[t.track_id]) for t in tracks if t.track_id in failed]
     utils.write_csv(folder / "failed.csv", FAILED_COLUMNS, [*lost, *found.left_out])
     if not rows:
         raise utils.UserError(f"not one of {len(tracks)} tracks could be converted; see {folder / 'failed.csv'}")
-    utils.write_csv(folder / "tracks.csv", COLUMNS, rows)
+    named = any(track.artist for track in made)
+    columns = [*COLUMNS, ARTIST] if named else COLUMNS
+    utils.write_csv(folder / "tracks.csv", columns, [row[: len(columns)] for row in rows])
 
 
 def report(found, done, failed, folder):

@@ -157,7 +157,7 @@ def get_args_parser():
     group.add_argument(
         "--save_features", action="store_true",
         help="also write the features, averaged over each track's crops: features.npy (N, D), labels.npy (N,), "
-        "track_ids.txt and tracks.csv (track_id,genre_top,split), all in the order training, validation, test",
+        "track_ids.txt and tracks.csv (track_id,genre_top,split,artist), all in the order training, validation, test",
     )  # fmt: skip
     return parser
 

@@ -160,7 +160,8 @@ def figures(result):
     accuracy = tables.with_interval(numbers["accuracy"], numbers["accuracy_ci95"])
     return (
         f"Accuracy on the {numbers['n_test']} {result.test_split} tracks: **{accuracy}** (95 % interval over the "
-        f"tracks), macro-F1 {numbers['macro_f1']:.3f}; chance is {1 / len(result.genres):.3f}."
+        f"{numbers.get('resampled', 'tracks')}), macro-F1 {numbers['macro_f1']:.3f}; "
+        f"chance is {1 / len(result.genres):.3f}."
     )
 
 

@@ -56,7 +56,7 @@ def check_folder(folder):
     """
     path = Path(folder).resolve()
     opened = open_folder(path.parent, path.name.removesuffix("_npy"), kinds=("spectrogram",))
-    findings = [*check_index(opened), *check_counts(opened)]
+    findings = [*check_index(opened), *check_counts(opened), *check_artists(opened)]
     readable, signatures, more = read_all(opened)
     findings += more
     findings += describe_duplicates(opened.tracks, duplicate_groups(opened, readable, signatures))
@@ -111,6 +111,27 @@ def check_counts(folder):
         if len(few):
             text = f"{split} has fewer than {FEW_TRACKS} tracks of some genres: their figures mean little"
             yield Finding("warning", text, [f"{genre}: {number}" for genre, number in few.items()])
+
+
+def check_artists(folder):
+    """How many artists each split has, where any is known, and which of them stand in several."""
+    tracks = folder.tracks[folder.tracks["split"].isin(SPLITS)]
+    known = tracks[tracks["artist"] != ""]
+    if known.empty:
+        return
+    count = pd.crosstab(known["artist"], known["split"]).reindex(columns=SPLITS, fill_value=0)
+    text = "artists: " + ", ".join(f"{(count[split] > 0).sum():,} in {split}" for split in SPLITS)
+    if len(known) < len(tracks):
+        text += f" (of {len(tracks) - len(known):,} of {len(tracks):,} tracks nobody knows the artist)"
+    shared = count[(count > 0).sum(axis=1) > 1]
+    yield Finding("note", text if len(shared) else f"{text}; none stands in two splits")
+    if len(shared):
+        text = f"artists that stand in two splits ({len(shared):,}): what is tested sounds like what was trained on"
+        texts = [
+            f"{artist}: " + ", ".join(f"{number} {split}" for split, number in row.items() if number)
+            for artist, row in shared.iterrows()
+        ]
+        yield Finding("warning", text, texts)
 
 
 # ------------------------------------------------------------------ what the arrays hold

@@ -7,7 +7,8 @@ Every source (:mod:`data.fma`, :mod:`data.spotify`, :mod:`data.arena`, :mod:`dat
 import collections
 import hashlib
 import re
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from data.logmel import SUFFIXES, read_audio
 from data.settings import MOST_SECONDS
 
 SPLITS = ("training", "validation", "test")
+FOLDS = 10  # of the tracks, by artist: one for validation, one for the test
 LONGEST_NAME = 240  # bytes; file systems take 255, with the ending
 
 
@@ -30,6 +32,7 @@ class Track:
     path: str
     genre_top: str
     split: str
+    artist: str = ""  # where nobody knows
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,8 @@ def leave_out_unwritable(found):
     """The collection without the tracks whose names no table can hold, which it leaves out by name."""
     fine, left_out = [], list(found.left_out)
     for track in found.tracks:
-        if re.search(utils.UNWRITABLE, track.track_id + track.genre_top):
-            reason = "its name holds a line break, a control character or bytes that are no UTF-8: rename it"
+        if re.search(utils.UNWRITABLE, track.track_id + track.genre_top + track.artist):
+            reason = "its name or artist holds a line break, a control character or bytes of no UTF-8: rename it"
             left_out.append((track.track_id, track.source, reason))
         else:
             fine.append(track)
@@ -157,16 +160,70 @@ def read_splits(path, track_ids):
 
     Raises :class:`utils.UserError`.
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-        named = dict(zip(table["track_id"], table["split"], strict=True))
-    except FileNotFoundError:
-        raise utils.UserError(f"--splits {path} does not exist") from None
-    except (KeyError, ValueError, pd.errors.ParserError):
-        raise utils.UserError(f"--splits {path} needs the columns track_id,split") from None
+    named = _read_column("--splits", path, "split")
     splits = [named.get(track_id, "excluded") for track_id in track_ids]
     if not set(splits) & set(SPLITS):
         raise utils.UserError(
             f"--splits {path} names none of these tracks as {', '.join(SPLITS)} (ids look like '{track_ids[0]}')"
         )
     return splits
+
+
+def _read_column(flag, path, column):
+    """{track_id: what stands in ``column``} of a CSV, all text. Raises :class:`utils.UserError`."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(table["track_id"], table[column], strict=True))
+    except FileNotFoundError:
+        raise utils.UserError(f"{flag} {path} does not exist") from None
+    except (KeyError, ValueError, pd.errors.ParserError):
+        raise utils.UserError(f"{flag} {path} needs the columns track_id,{column}") from None
+
+
+# ------------------------------------------------------------------ artists
+
+
+def with_artists(found, path):
+    """The collection with the artists that a CSV names (columns track_id,artist), where it names them.
+
+    Raises :class:`utils.UserError`.
+    """
+    named = _read_column("--metadata", path, "artist")
+    if not any(track.track_id in named for track in found.tracks):
+        example = found.tracks[0].track_id
+        raise utils.UserError(f"--metadata {path} names none of these tracks (ids look like '{example}')")
+    return replace(found, tracks=[replace(t, artist=named.get(t.track_id, t.artist)) for t in found.tracks])
+
+
+def split_by_artist(found):
+    """The collection with splits of about 80/10/10 % of every genre that share no artist.
+
+    Raises :class:`utils.UserError` where no artist is known, or there are too few for that.
+    """
+    if not any(track.artist for track in found.tracks):
+        raise utils.UserError(
+            "--splits artist: no artist is known; name them in --metadata CSV, with the columns track_id,artist"
+        )
+    splits = artist_splits([track.genre_top for track in found.tracks], [track.artist for track in found.tracks])
+    return replace(found, tracks=[replace(t, split=split) for t, split in zip(found.tracks, splits, strict=True)])
+
+
+def artist_splits(genres, artists, seed=0):
+    """A split for every track, near a tenth of every genre for validation and for the test; no artist is in two.
+
+    genres, artists: lists of N names; a track whose artist is "" is on its own → list of N split names. The same
+    lists always give the same splits. Raises :class:`utils.UserError`.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # not above: the worker processes draw nothing
+
+    alone = [artist or number for number, artist in enumerate(artists)]
+    groups, names = pd.factorize(np.array(alone, dtype=object))
+    if len(names) < FOLDS or max(collections.Counter(genres).values()) < FOLDS:
+        raise utils.UserError(f"--splits artist needs {FOLDS} artists, and {FOLDS} tracks of a genre")
+    splits = np.full(len(genres), SPLITS[0], dtype=object)
+    with warnings.catch_warnings():  # that a genre has few tracks: --check says it in our words
+        warnings.simplefilter("ignore", UserWarning)
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(groups, genres, groups)
+        for split, (_, members) in zip(SPLITS[1:], folds, strict=False):
+            splits[members] = split
+    return splits.tolist()

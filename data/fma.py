@@ -18,13 +18,14 @@ HOMEPAGE = "https://github.com/mdeff/fma"
 def read_tracks_csv(path):
     """Read FMA's tracks.csv, whose header takes three lines (two column levels and the index name).
 
-    Returns a table with text columns track_id (six digits), genre_top (missing: NaN), split, subset.
+    Returns a table with text columns track_id (six digits), genre_top (missing: NaN), split, subset and artist (an
+    id; empty where the file does not say it).
     Raises :class:`utils.UserError` when the file is missing or is not FMA's.
     """
     wanted = [("set", "split"), ("set", "subset"), ("track", "genre_top")]
     try:
-        table = pd.read_csv(path, header=[0, 1], index_col=0, low_memory=False)[wanted]
-        ids = table.index.astype(int)
+        everything = pd.read_csv(path, header=[0, 1], index_col=0, low_memory=False)
+        table, ids = everything[wanted].copy(), everything.index.astype(int)
     except FileNotFoundError:
         raise utils.UserError(
             f"{path} does not exist: python -m data.download --size metadata fetches it "
@@ -36,6 +37,8 @@ def read_tracks_csv(path):
             f"track.genre_top): unpack fma_metadata.zip from {HOMEPAGE} again"
         ) from None
     table.columns = ["split", "subset", "genre_top"]
+    artist = everything.get(("artist", "id"), pd.Series(index=everything.index, dtype=object))
+    table["artist"] = [_as_text(one) for one in artist]
     table.insert(0, "track_id", [f"{number:06d}" for number in ids])
     return table.reset_index(drop=True)
 
@@ -65,6 +68,14 @@ def find(data_dir, size):
             path=f"{row.track_id[:3]}/{row.track_id}.npy",
             genre_top=row.genre_top,
             split=row.split,
+            artist=row.artist,
         )
         for row in table.itertuples()
     ])  # fmt: skip
+
+
+def _as_text(number):
+    """An artist's id: a column in which some are missing holds floats."""
+    if pd.isna(number):
+        return ""
+    return f"{number:.0f}" if isinstance(number, float) else str(number)

@@ -16,6 +16,7 @@ import utils
 from data.settings import read_settings
 
 COLUMNS = ["track_id", "path", "genre_top", "split", "frames"]
+ARTIST = "artist"  # a column that not every folder has; empty where nobody knows
 MOST_FRAMES = 2**31 - 1  # of one track: a waveform of 27 hours
 
 
@@ -96,11 +97,12 @@ def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
 
 
 def read_tracks(path):
-    """tracks.csv as a table of ``COLUMNS``. Raises :class:`utils.UserError`."""
-    text = COLUMNS[:-1]
+    """tracks.csv as a table of ``COLUMNS`` and ``ARTIST``. Raises :class:`utils.UserError`."""
+    text = [*COLUMNS[:-1], ARTIST]
     try:
         utils.check_file(path)
-        table = pd.read_csv(path, dtype={**dict.fromkeys(text, str), "frames": int}, keep_default_na=False)[COLUMNS]
+        table = pd.read_csv(path, dtype={**dict.fromkeys(text, str), "frames": int}, keep_default_na=False)
+        table = table.assign(**{ARTIST: table.get(ARTIST, "")})[[*COLUMNS, ARTIST]]
     except (ValueError, KeyError, OverflowError, pd.errors.ParserError):
         raise utils.UserError(f"{path} needs the columns {','.join(COLUMNS)}") from None
     if table.empty:

@@ -11,20 +11,32 @@ import utils
 from data import collection
 
 COLUMNS = ["track_id", "track_genre"]
+ARTISTS = "artists"  # several of them are joined by ;
+
+
+def is_metadata(path):
+    """Whether a file is a CSV that names genres, as the dataset's does."""
+    try:
+        return "track_genre" in pd.read_csv(path, nrows=0)
+    except (OSError, ValueError):
+        return False
 
 
 def read_metadata(path):
-    """Each track and genre once: a table with the text columns track_id and track_genre, in the file's order.
+    """Each track and genre once, in the file's order: a table of text, columns track_id, track_genre and artist.
 
+    The artist is the first of the file's ``artists``, empty where it has none.
     Raises :class:`utils.UserError` when the file is missing or has no such columns.
     """
     try:
-        table = pd.read_csv(path, dtype=str, usecols=COLUMNS)[COLUMNS]
+        table = pd.read_csv(path, dtype=str)
+        artists = table.get(ARTISTS, pd.Series("", index=table.index))
+        table = table[COLUMNS].assign(artist=artists.fillna("").str.partition(";")[0])
     except FileNotFoundError:
         raise utils.UserError(f"--metadata {path} does not exist") from None
-    except (ValueError, pd.errors.ParserError):
+    except (KeyError, ValueError, pd.errors.ParserError):
         raise utils.UserError(f"--metadata {path} needs the columns {','.join(COLUMNS)}") from None
-    return table.dropna().drop_duplicates(ignore_index=True)
+    return table.dropna().drop_duplicates(COLUMNS, ignore_index=True)
 
 
 def choose_genres(table, genres=None, num_genres=None):
@@ -66,7 +78,9 @@ def find(source, metadata, genres=None, num_genres=None, splits_csv=None):
         for track_id, group in table[several].groupby("track_id")["track_genre"]
     ]
     tracks = [
-        collection.Track(track_id, source / f"{track_id}.mp3", collection.array_path(genre, track_id), genre, split)
-        for track_id, genre, split in zip(ids, names, splits, strict=True)
+        collection.Track(
+            track_id, source / f"{track_id}.mp3", collection.array_path(genre, track_id), genre, split, artist
+        )
+        for track_id, genre, split, artist in zip(ids, names, splits, rows["artist"], strict=True)
     ]
     return collection.Collection(tracks, left_out)

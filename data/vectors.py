@@ -13,7 +13,7 @@ from data import collection
 from data.logmel import AudioError
 from data.settings import Embedding
 
-INDEX = ("track_id", "genre_top", "split")
+INDEX = ("track_id", "genre_top", "split", "artist")
 
 
 class Adopted(collection.Extractor):
@@ -118,12 +118,13 @@ def _checked(index, path):
     twice = index["track_id"][index["track_id"].duplicated()]
     if len(twice):
         raise utils.UserError(f"{path} has the track_id {twice.iloc[0]} more than once")
-    return index[["track_id", "genre_top", *(["split"] if "split" in index else [])]]
+    return index[["track_id", "genre_top", *(name for name in INDEX[2:] if name in index)]]
 
 
 def tracks_of(index, source, splits_csv=None):
     """Tracks of an index table; splits come from ``splits_csv``, or its column split, or are drawn."""
     ids, genres = index["track_id"].tolist(), index["genre_top"].tolist()
+    artists = index.get("artist", pd.Series("", index=index.index))
     if splits_csv:
         splits = collection.read_splits(splits_csv, ids)
     elif "split" in index:
@@ -131,6 +132,6 @@ def tracks_of(index, source, splits_csv=None):
     else:
         splits = collection.stratified_splits(genres)
     return [
-        collection.Track(track_id, f"{source}/{track_id}", collection.array_path(genre, track_id), genre, split)
-        for track_id, genre, split in zip(ids, genres, splits, strict=True)
+        collection.Track(name, f"{source}/{name}", collection.array_path(genre, name), genre, split, artist)
+        for name, genre, split, artist in zip(ids, genres, splits, artists, strict=True)
     ]

@@ -6,6 +6,7 @@ What the tables, the page and the networks read of it is looked at here, once, s
 NUMBERS = (
     *("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "roc_auc"),
     *("average_precision", "log_loss", "calibration_error", "n_test", "n_train", "crop_accuracy", "num_seeds"),
+    "n_resampled",
     *("validation_accuracy", "label_fraction", "seconds"),
 )
 REQUIRED = ("accuracy", "genres")
@@ -35,6 +36,8 @@ def _is_right(name, value):
     match name:
         case "genres":
             return len(value) > 0 and _are_names(value)
+        case "resampled":
+            return value in ("tracks", "artists")
         case "genres_without_test_tracks":
             return _are_names(value)
         case "per_genre":

@@ -6,16 +6,18 @@ Axes: N tracks, C genres, R resamples.
 import numpy as np
 import sklearn.metrics
 
-from evaluation.statistics import bootstrap_interval, percentile_interval, resample_counts
+from evaluation.statistics import bootstrap_interval, drawn_together, percentile_interval, resample_counts
 from utils import UserError
 
 CALIBRATION_BINS = 15
 
 
-def summarise(probabilities, truth, genres, seed=0):
+def summarise(probabilities, truth, genres, artists=None, seed=0):
     """Every number of result.json that depends on the predictions alone, as plain Python values.
 
     probabilities: (N, C), rows that sum to one; truth: (N,) indices into ``genres``, a list of C names.
+    artists: (N,) names, "" where one is unknown. Intervals resample artists, or tracks (``resampled``, and how many,
+    ``n_resampled``): see :func:`evaluation.statistics.drawn_together`.
     Macro averages are over the genres that have test tracks; ``genres_without_test_tracks`` names the others.
     ROC-AUC and average precision are one-vs-rest and None where undefined (all tracks of one genre);
     ``top5_accuracy`` is None for five genres or fewer, where it says nothing.
@@ -24,17 +26,18 @@ def summarise(probabilities, truth, genres, seed=0):
     probabilities, truth = _checked(probabilities, truth, genres)
     correct = probabilities.argmax(1) == truth
     matrix = confusion_matrix(probabilities.argmax(1), truth, len(genres))
+    artists = drawn_together(artists)
     precision, recall, f1 = precision_recall_f1(matrix)
     support = matrix.sum(1)
     present = support > 0
     columns = zip(genres, precision, recall, f1, support, strict=True)
     return {
         "accuracy": float(correct.mean()),
-        "accuracy_ci95": bootstrap_interval(correct, seed=seed),
+        "accuracy_ci95": bootstrap_interval(correct, artists, seed=seed),
         "top5_accuracy": top_accuracy(probabilities, truth, 5) if len(genres) > 5 else None,
         "balanced_accuracy": float(recall[present].mean()),
         "macro_f1": macro_f1(matrix),
-        "macro_f1_ci95": macro_f1_interval(matrix, seed=seed),
+        "macro_f1_ci95": macro_f1_interval(probabilities.argmax(1), truth, len(genres), artists, seed=seed),
         "macro_precision": float(precision[present].mean()),
         "macro_recall": float(recall[present].mean()),
         "roc_auc": _one_vs_rest(sklearn.metrics.roc_auc_score, probabilities, truth),
@@ -42,6 +45,8 @@ def summarise(probabilities, truth, genres, seed=0):
         "log_loss": log_loss(probabilities, truth),
         "calibration_error": calibration_error(probabilities, truth),
         "n_test": len(truth),
+        "resampled": "tracks" if artists is None else "artists",
+        "n_resampled": len(truth) if artists is None else len(np.unique(artists)),
         "genres_without_test_tracks": [genres[index] for index in np.flatnonzero(~present)],
         "per_genre": {
             genre: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
@@ -71,11 +76,11 @@ def macro_f1(matrix):
     return float(precision_recall_f1(matrix)[2][matrix.sum(1) > 0].mean())
 
 
-def macro_f1_interval(matrix, resamples=2_000, seed=0):
-    """95 % bootstrap interval ``[low, high]`` of macro F1 over tracks, from the confusion counts (C, C)."""
-    draws = resample_counts(matrix, resamples, seed).reshape(resamples, *matrix.shape)  # (R, C, C)
-    present = matrix.sum(1) > 0
-    return percentile_interval(precision_recall_f1(draws)[2][:, present].mean(1))
+def macro_f1_interval(prediction, truth, num_genres, artists=None, resamples=2_000, seed=0):
+    """95 % bootstrap interval ``[low, high]`` of macro F1; prediction, truth: (N,) indices of genres."""
+    cells = truth * num_genres + prediction  # of the confusion matrix
+    draws = resample_counts(cells, num_genres**2, artists, resamples, seed).reshape(-1, num_genres, num_genres)
+    return percentile_interval(precision_recall_f1(draws)[2][:, np.unique(truth)].mean(1))
 
 
 def log_loss(probabilities, truth):

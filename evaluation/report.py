@@ -129,7 +129,7 @@ def _overview(found):
     ]
     head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on"]
     head += ["accuracy", "95 % interval", "macro F1"]
-    caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks"
+    caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks, or over known artists"
     return Table("Results", caption, head, rows)
 
 
@@ -158,6 +158,7 @@ def _how(result):
         f"{result.protocol} on {result.dataset}",
         f"trained on {_text(result.n_train)} tracks ({result.train_split})",
         f"tested on {_text(result.metrics.get('n_test'))}",
+        f"intervals over {result.over}",
     ]
     chosen = {key: value for key, value in result.chosen.items() if key not in ("by", "validation_accuracy")}
     if chosen:
@@ -206,7 +207,8 @@ def _mistakes(result):
     head = ["true genre", "taken for", "tracks", "share of the true genre"]
     yield Table("Genres confused most often", "", head, rows)
 
-    probabilities = wrong.drop(columns=["truth", "prediction"]).set_axis(result.genres, axis="columns")
+    columns = [results.PROBABILITY + genre for genre in result.genres]
+    probabilities = wrong[columns].set_axis(result.genres, axis="columns")
     confidence = probabilities.max(axis=1).sort_values(ascending=False, kind="stable")
     rows = []
     for track in confidence.index[:MOST_WRONG]:

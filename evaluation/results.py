@@ -20,6 +20,7 @@ FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised
 # --baseline → kind of network
 BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
 PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre may have the name of another column
+ARTIST = "artist"  # a column of predictions.csv that not every one has
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
 FLAT_KEYS = ("baseline", "frozen", "backbone", "layer", "num_features", *HEAD)
@@ -68,18 +69,23 @@ class Result:
     tables: dict = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(cls, probabilities, crop_probabilities, truth, track_ids, genres, *, log=(), curve=(), **facts):
+    def of(
+        cls, probabilities, crop_probabilities, truth, track_ids, genres, *, artists=None, log=(), curve=(), **facts
+    ):
         """What a classifier says, (N, C) and for each crop (N, K, C), beside the truth (N,), indices into ``genres``.
 
+        artists: (N,) names of the tracks' artists, "" where unknown.
         log: a dict for each epoch; curve: a dict for each size of the training set and seed; facts: other fields.
         Raises :class:`utils.UserError` where :func:`metrics.summarise` does.
         """
         probabilities, truth, names = np.asarray(probabilities), np.asarray(truth), np.array(genres, dtype=object)
-        summary = metrics.summarise(probabilities, truth, genres)
+        summary = metrics.summarise(probabilities, truth, genres, artists)
         columns = [PROBABILITY + genre for genre in genres]
         predictions = pd.DataFrame(probabilities, pd.Index(track_ids, dtype=str, name="track_id"), columns)
         predictions.insert(0, "truth", names[truth])
         predictions.insert(1, "prediction", names[probabilities.argmax(1)])
+        if artists is not None and any(artists):
+            predictions.insert(2, ARTIST, np.asarray(artists, dtype=object))
         facts["crop_accuracy"] = float((np.asarray(crop_probabilities).argmax(2) == truth[:, None]).mean())
         facts["validation_accuracy"] = facts.get("chosen", {}).get("validation_accuracy")
         tables = {"predictions": predictions, "log": pd.DataFrame(log), "curve": pd.DataFrame(curve)}
@@ -106,13 +112,26 @@ class Result:
 
     @property
     def predictions(self):
-        """A row for each track_id: truth, prediction and, as ``p: <genre>``, probabilities (six decimals, once read).
+        """A row for each track_id: truth, prediction, artist where known, and, as ``p: <genre>``, probabilities.
 
+        These have six decimals, once read.
         Raises :class:`utils.UserError` when predictions.csv is missing or broken.
         """
         if "predictions" not in self.tables:
             self.tables["predictions"] = _read_predictions(self.folder / "predictions.csv", self.genres)
         return self.tables["predictions"]
+
+    @property
+    def artists(self):
+        """{track_id: artist} as a series, where whole artists are to be drawn; else None: see :mod:`.statistics`."""
+        artists = self.predictions.get(ARTIST)
+        return None if statistics.drawn_together(artists) is None else artists
+
+    @property
+    def over(self):
+        """What the intervals are over: "800 tracks", "412 artists"."""
+        number = self.metrics.get("n_resampled", self.metrics.get("n_test"))
+        return f"{'all' if number is None else number} {self.metrics.get('resampled', 'tracks')}"
 
     @property
     def log(self):
@@ -168,7 +187,7 @@ class Result:
         lines = [
             f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
             f"{len(self.genres)} genres, trained on {self.n_train}",
-            f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
+            f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f} over {self.over}; "
             f"chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
         ]
         for key, label in (("macro_f1", "macro-F1"), ("roc_auc", "ROC-AUC"), ("top5_accuracy", "top-5")):
@@ -202,7 +221,17 @@ def together(found):
     network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
     names = ("dataset", "n_train", "train_split", "test_split", "label_fraction")
     kept = {name: getattr(first, name) for name in names}
-    return Result.of(mean, mean[:, None], first.truth, order, first.genres, network=network, **kept)
+    artists = artists_of(*found)
+    return Result.of(mean, mean[:, None], first.truth, order, first.genres, artists=artists, network=network, **kept)
+
+
+def artists_of(*found):
+    """(N,) artists of the tracks of the first of these results of the same tracks, by whichever names them.
+
+    None where none does, or tracks are to be drawn.
+    """
+    named = [result.artists for result in found if result.artists is not None]
+    return named[0].loc[found[0].predictions.index].to_numpy() if named else None
 
 
 def same_tracks(a, b):
@@ -326,14 +355,15 @@ def _field_names():
 
 
 def _read_predictions(path, genres):
-    text = dict.fromkeys(("track_id", "truth", "prediction"), str)
+    text = dict.fromkeys(("track_id", "truth", "prediction", ARTIST), str)
     columns = [PROBABILITY + genre for genre in genres]
     try:
         utils.check_file(path)
         table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
         if not {*columns} <= {*table.columns}:  # older ones have the genres' bare names
             table = table.rename(columns=dict(zip(genres, columns, strict=True)))
-        table = table[["truth", "prediction", *columns]].astype(dict.fromkeys(columns, float))
+        more = [ARTIST] if ARTIST in table else []
+        table = table[["truth", "prediction", *more, *columns]].astype(dict.fromkeys(columns, float))
     except FileNotFoundError:
         raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
     except (KeyError, ValueError, pd.errors.ParserError) as error:

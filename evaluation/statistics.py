@@ -1,6 +1,8 @@
-"""How sure a number is: bootstrap over tracks, tests for two results on the same tracks, spread over seeds.
+"""How sure a number is: bootstrap over tracks or artists, tests for two results on them, spread over seeds.
 
-Axes: N tracks, K distinct values, R resamples.
+The tracks of one artist sound alike: they are right and wrong together, and say less than as many tracks of different
+artists. Where artists are given, whole artists are drawn.
+Axes: N tracks, K kinds of tracks, G artists, R resamples.
 """
 
 import numpy as np
@@ -10,14 +12,36 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 
-def resample_counts(counts, resamples=RESAMPLES, seed=0):
-    """Draw as many tracks as there are, with replacement, ``resamples`` times: (K,) → (R, K) counts.
+def drawn_together(artists):
+    """The artists (N,) as an array where they are what to draw, else None: then it is tracks.
 
-    ``counts`` says how many tracks are of each of K kinds (right and wrong; the cells of a confusion matrix).
-    A bootstrap needs to know only how many of each kind were drawn, and that is one multinomial draw.
+    That is where the artist of every track is known (not ""), and some have several, but not one all of them.
     """
-    counts = np.asarray(counts, dtype=np.int64).ravel()
-    return np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+    artists = np.asarray(() if artists is None else artists, dtype=str)
+    return artists if "" not in artists and 1 < len(np.unique(artists)) < len(artists) else None
+
+
+def resample_counts(kinds, num_kinds, artists=None, resamples=RESAMPLES, seed=0):
+    """Draw as many tracks, or artists with all their tracks, as there are, with replacement: (R, K) tracks by kind.
+
+    ``kinds`` (N,) numbers what a track is (right and wrong; the cells of a confusion matrix), ``artists`` are (N,)
+    names. Who adds the same is the same: a bootstrap needs to know only how many of those were drawn, and that is one
+    multinomial draw.
+    """
+    chance = np.random.default_rng(seed)
+    if artists is None:
+        counts = np.bincount(kinds, minlength=num_kinds)
+        return chance.multinomial(len(kinds), counts / len(kinds), size=resamples)
+    alike, counts = np.unique(per_artist(np.eye(num_kinds)[kinds], artists), axis=0, return_counts=True)
+    return chance.multinomial(counts.sum(), counts / counts.sum(), size=resamples) @ alike
+
+
+def per_artist(values, artists):
+    """The sum of ``values`` (N, K) over the tracks of each of the ``artists`` (N,): (G, K)."""
+    names, number = np.unique(artists, return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, number, values)
+    return sums
 
 
 def percentile_interval(draws):
@@ -26,20 +50,21 @@ def percentile_interval(draws):
     return [float(bound) for bound in np.percentile(draws, [tail, 100 - tail])]
 
 
-def bootstrap_interval(values, resamples=RESAMPLES, seed=0):
+def bootstrap_interval(values, artists=None, resamples=RESAMPLES, seed=0):
     """95 % bootstrap interval ``[low, high]`` of the mean of ``values`` (N,), one value per track."""
-    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
-    return percentile_interval(resample_counts(counts, resamples, seed) @ distinct / counts.sum())
+    distinct, kinds = np.unique(np.asarray(values, dtype=float), return_inverse=True)
+    draws = resample_counts(kinds, len(distinct), artists, resamples, seed)
+    return percentile_interval(draws @ distinct / draws.sum(1))
 
 
-def paired_bootstrap(correct_a, correct_b, resamples=RESAMPLES, seed=0):
+def paired_bootstrap(correct_a, correct_b, artists=None, resamples=RESAMPLES, seed=0):
     """Difference in accuracy a − b on the same tracks: ``{"difference": float, "ci95": [low, high]}``.
 
     ``correct_a`` and ``correct_b`` are (N,) booleans in the same order of tracks. Tracks are drawn in pairs,
     so what is hard for both cancels: the interval is narrower than two intervals held side by side suggest.
     """
     difference = _booleans(correct_a).astype(float) - _booleans(correct_b)
-    return {"difference": float(difference.mean()), "ci95": bootstrap_interval(difference, resamples, seed)}
+    return {"difference": float(difference.mean()), "ci95": bootstrap_interval(difference, artists, resamples, seed)}
 
 
 def mcnemar(correct_a, correct_b):
@@ -53,6 +78,22 @@ def mcnemar(correct_a, correct_b):
     if only_a + only_b == 0:
         return 1.0
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue)
+
+
+def sign_flip(correct_a, correct_b, artists):
+    """Two-sided p that two classifiers are equally good on the same artists: :func:`mcnemar` for whole artists.
+
+    If they are equally good, each artist's difference in right tracks could as well have the other sign: a fair coin
+    for each artist (Fisher's randomisation test). The distribution of the sum is exact, built artist by artist.
+    """
+    difference = _booleans(correct_a).astype(float) - _booleans(correct_b)
+    sums = np.abs(per_artist(difference[:, None], artists)).astype(int).ravel()
+    chance = np.zeros(2 * sums.sum() + 1)  # of each sum from −most to most
+    chance[sums.sum()] = 1
+    for one in sums[sums > 0]:
+        chance = (np.roll(chance, one) + np.roll(chance, -one)) / 2  # what rolls over an end is 0
+    reached = np.abs(np.arange(len(chance)) - sums.sum()) >= abs(int(difference.sum()))
+    return float(min(chance[reached].sum(), 1))
 
 
 def mean_std_interval(values):

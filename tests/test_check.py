@@ -135,6 +135,23 @@ def test_splits_and_genres(tmp_path):
     assert messages(findings, "no track in the split 'test'")
 
 
+def test_artists_in_two_splits(tmp_path):
+    splits = ["training"] * 3 + ["validation", "test", "excluded"]
+    tracks = pd.DataFrame({"split": splits, "artist": ["a", "a", "b", "a", "c", "b"]})
+    settings = settings_of(SETTINGS)
+    note, warning = check.check_artists(Folder("toy", tmp_path, settings, tracks))
+    assert note.message == "artists: 2 in training, 1 in validation, 1 in test"
+    assert (warning.level, warning.tracks) == ("warning", ["a: 2 training, 1 validation"])
+    assert "(1)" in warning.message
+    tracks["artist"] = ["a", "", "b", "d", "", "a"]
+    (apart,) = check.check_artists(Folder("toy", tmp_path, settings, tracks))
+    assert apart.message == (
+        "artists: 2 in training, 1 in validation, 0 in test (of 2 of 5 tracks nobody knows the artist); "
+        "none stands in two splits"
+    )
+    assert not list(check.check_artists(Folder("toy", tmp_path, settings, tracks.assign(artist=""))))
+
+
 def test_published_counts(tmp_path):
     tracks = pd.DataFrame({"genre_top": "Jazz", "split": ["training"] * 6394 + ["validation"] * 800 + ["test"] * 700})
     findings = list(check.check_counts(Folder("fma_small", tmp_path, settings_of(SETTINGS), tracks)))

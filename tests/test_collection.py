@@ -2,6 +2,7 @@
 
 import collections
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +60,53 @@ def test_useless_split_files_are_refused(tmp_path, content):
         (tmp_path / "splits.csv").write_text(content)
     with pytest.raises(utils.UserError, match="--splits"):
         collection.find(tmp_path / "music", tmp_path / "splits.csv")
+
+
+# ------------------------------------------------------------------ artists
+
+
+def test_no_artist_is_in_two_splits_and_genres_keep_their_shares():
+    chance = np.random.default_rng(0)
+    artists = [f"{number}" for number in chance.integers(0, 150, 580)] + [""] * 20
+    genres = [("folk", "jazz", "rock")[int(artist or number) % 3] for number, artist in enumerate(artists)]
+    splits = collection.artist_splits(genres, artists)
+    assert splits == collection.artist_splits(genres, artists)
+    of = collections.defaultdict(set)
+    for artist, split in zip(artists, splits, strict=True):
+        of[artist].add(split)
+    assert len(of.pop("")) > 1  # those are not one artist
+    assert {len(where) for where in of.values()} == {1}
+    count = collections.Counter(zip(genres, splits, strict=True))
+    for genre in set(genres):
+        shares = [count[genre, split] / genres.count(genre) for split in collection.SPLITS]
+        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
+
+
+def test_too_few_or_unknown_artists_are_one_sentence():
+    def found(artists):
+        return collection.Collection([
+            collection.Track(str(n), "", "", "rock", "test", artist) for n, artist in enumerate(artists)
+        ])  # fmt: skip
+
+    with pytest.raises(utils.UserError, match="no artist is known; name them in --metadata"):
+        collection.split_by_artist(found([""] * 30))
+    for artists in (["a", "b"] * 30, ["a", "b", *[""] * 7]):
+        with pytest.raises(utils.UserError, match="needs 10 artists, and 10 tracks of a genre"):
+            collection.split_by_artist(found(artists))
+    assert len({track.split for track in collection.split_by_artist(found(["a", *[""] * 29])).tracks}) == 3
+
+
+def test_artists_from_a_file(tmp_path):
+    make(tmp_path, "music/rock/a.mp3", "music/rock/b.mp3")
+    found, file = collection.find(tmp_path / "music"), tmp_path / "artists.csv"
+    file.write_text("artist,track_id\nNA,a\n")
+    assert [track.artist for track in collection.with_artists(found, file).tracks] == ["NA", ""]
+    for content, message in (("track_id,name\na,b\n", "track_id,artist"), ("track_id,artist\nc,d\n", "like 'a'")):
+        file.write_text(content)
+        with pytest.raises(utils.UserError, match=message):
+            collection.with_artists(found, file)
+    with pytest.raises(utils.UserError, match="does not exist"):
+        collection.with_artists(found, tmp_path / "nowhere.csv")
 
 
 def test_missing_or_empty_source(tmp_path):

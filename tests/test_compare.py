@@ -64,7 +64,7 @@ def test_pairs_are_compared_track_by_track(experiments, capsys):
     row = rows["203311/linear"]
     assert row["compared_to"] == "154874/mlp"
     assert float(row["difference"]) == pytest.approx(a.mean() - b.mean())
-    assert float(row["mcnemar_p"]) == pytest.approx(statistics.mcnemar(a, b))
+    assert float(row["p"]) == pytest.approx(statistics.mcnemar(a, b))
     assert float(row["difference_low"]) < float(row["difference"]) < float(row["difference_high"]) < 0
     assert rows["154874/mlp"]["difference"] == ""
     assert "picked on these very tracks" in "".join(lines)
@@ -99,7 +99,7 @@ def test_different_tracks_datasets_and_splits_are_warned_of_and_not_compared(exp
     assert any("training splits: " in line for line in warnings)
     assert any("same tracks" in line for line in warnings)
     assert rows["203311/linear"]["compared_to"] == "154874/linear"
-    assert rows["203311/medium"]["mcnemar_p"] == ""
+    assert rows["203311/medium"]["p"] == ""
 
 
 def test_a_genre_that_changed_is_another_track(experiments, capsys):
@@ -181,3 +181,24 @@ def test_results_speak_together_by_their_mean_probability(experiments, capsys):
     write_transfer(experiments / "154874", "others", seed=9, tracks=30)
     with pytest.raises(utils.UserError, match="same tracks"):
         run(capsys, "154874/linear", "154874/others", "--together")
+
+
+def test_results_on_tracks_of_known_artists_are_compared_by_artist(experiments, capsys):
+    artists = [f"{number // 8}" for number in range(200)]
+    write_transfer(experiments / "203311", "named", skill=0.5, artists=artists)
+    lines, rows = run(capsys, "154874/linear", "203311/named")  # of which one does not name them
+    tables = [pd.read_csv(experiments / name / "predictions.csv") for name in ("203311/named", "154874/linear")]
+    a, b = ((table["truth"] == table["prediction"]).to_numpy() for table in tables)
+    row = rows["203311/named"]
+    assert (row["resampled"], row["n_resampled"], row["p_over"]) == ("artists", "25", "artists")
+    assert float(row["p"]) == pytest.approx(statistics.sign_flip(a, b, artists))
+    paired = statistics.paired_bootstrap(a, b, np.array(artists))["ci95"]
+    assert [float(row["difference_low"]), float(row["difference_high"])] == paired
+    assert "intervals over tracks: 154874/linear" in lines
+    assert "intervals over artists: 203311/named" in lines
+    assert "p over artists: exact sign-flip test of the artists' differences" in lines
+    lines, rows = run(capsys, "154874/linear", "154874/mlp", "--html")
+    assert rows["154874/linear"]["p_over"] == "tracks"
+    assert {"intervals over tracks", "p over tracks: McNemar's exact test"} < set(lines)
+    run(capsys, "203311/named", "--html")
+    assert "intervals over 25 artists" in (experiments / "203311" / "report.html").read_text()

@@ -43,6 +43,9 @@ def test_a_track_becomes_the_mean_of_its_crops(pretrained_once):
 
 
 def test_the_folder_is_what_save_features_exports_and_both_serve(pretrained, run_script):
+    index = pretrained.data_dir / "tiny_npy" / "tracks.csv"
+    lines = index.read_text().splitlines()
+    index.write_text("\n".join([f"{lines[0]},artist", *(f"{line},of {line[:5]}" for line in lines[1:])]) + "\n")
     folder = Path(run_script(
         preprocessing, f"--features exp:{pretrained.experiment.name} {pretrained.where.removesuffix('--device cpu')}"
     ))  # fmt: skip
@@ -58,6 +61,7 @@ def test_the_folder_is_what_save_features_exports_and_both_serve(pretrained, run
     for row, vector in zip(rows_of(file.parent), exported, strict=True):
         made = there[row["track_id"]]
         assert (made["split"], made["genre_top"]) == (row["split"], row["genre_top"])
+        assert made["artist"] == row["artist"] == f"of {row['track_id'][:5]}"
         np.testing.assert_allclose(np.load(folder / made["path"])[0], vector, atol=1e-4, rtol=1e-3)
     again = run_script(transfer, f"{pretrained.where} --dataset {folder.name.removesuffix('_npy')} --protocol linear")
     ours, theirs = (json.loads(Path(one).read_text()) for one in (again, file))

@@ -38,6 +38,17 @@ def test_missing_or_foreign_metadata_says_where_to_get_it(tmp_path, content):
         fma.read_tracks_csv(tmp_path / "tracks.csv")
 
 
+def test_artists_are_text_and_empty_where_unknown(tmp_path):
+    header = HEADER.replace(",set,set", ",artist,set,set").replace(",split,", ",id,split,").replace("d,,,", "d,,,,")
+    rows = "2,17,training,small,Rock,a\n3,,training,small,Rock,b\n5,040,test,small,Rock,c\n"
+    (tmp_path / "tracks.csv").write_text(header + rows)
+    assert list(fma.read_tracks_csv(tmp_path / "tracks.csv")["artist"]) == ["17", "", "40"]
+    (tmp_path / "tracks.csv").write_text(header + rows.replace("3,,", "3,8,"))
+    assert list(fma.read_tracks_csv(tmp_path / "tracks.csv")["artist"]) == ["17", "8", "40"]
+    (tmp_path / "tracks.csv").write_text(HEADER + ROWS)
+    assert set(fma.read_tracks_csv(tmp_path / "tracks.csv")["artist"]) == {""}
+
+
 def test_paths_of_tracks(tmp_path):
     (tmp_path / "fma_metadata").mkdir()
     (tmp_path / "fma_metadata" / "tracks.csv").write_text(HEADER + ROWS)

@@ -38,7 +38,8 @@ def rewrite(folder, **columns):
 def test_what_stands_in_a_folder(folder, tiny_folder):
     assert (folder.dataset, folder.path) == ("tiny", tiny_folder / "tiny_npy")
     assert (folder.settings.kind, folder.settings.n_mels, folder.index_of) == ("spectrogram", 32, None)
-    assert list(folder.tracks.columns) == folders.COLUMNS
+    assert list(folder.tracks.columns) == [*folders.COLUMNS, folders.ARTIST]
+    assert set(folder.tracks["artist"]) == {""}  # a folder without the column
     assert folder.tracks["track_id"][3] == "000003"  # text
     assert [len(folder.split(name)) for name in ("training", "validation", "test")] == [24, 6, 6]
     assert folder.genres == ["Folk", "Hip-Hop", "Rock"]
@@ -48,8 +49,9 @@ def test_what_stands_in_a_folder(folder, tiny_folder):
 
 
 def test_ids_and_genres_are_taken_as_the_text_they_are(folder):
-    first = rewrite(folder, track_id="007", genre_top="NA", split="null").tracks.iloc[0]
+    first = rewrite(folder, track_id="007", genre_top="NA", split="null", artist="010").tracks.iloc[0]
     assert (first["track_id"], first["genre_top"], first["split"]) == ("007", "NA", "null")
+    assert list(folders.open_folder(folder.path.parent, "tiny").tracks["artist"][:2]) == ["010", ""]
 
 
 # ------------------------------------------------------------------ where arrays lie

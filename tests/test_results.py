@@ -57,6 +57,28 @@ def test_the_arrays_become_the_numbers_and_tables(tmp_path):
     assert results.read(folder).predictions.index.tolist() == ["000001", "2", "NA"]
 
 
+def test_artists_widen_the_intervals_and_are_kept(tmp_path):
+    names = [f"{number // 5:03}" for number in range(200)]
+    made, alone = make_result(artists=names), make_result()
+    result = results.read(made.write(tmp_path / "linear").folder)
+    assert (result.metrics["resampled"], result.metrics["n_resampled"]) == ("artists", 40)
+    assert result.metrics["accuracy_ci95"] != alone.metrics["accuracy_ci95"]
+    assert result.metrics["macro_f1_ci95"] != alone.metrics["macro_f1_ci95"]
+    assert list(result.artists) == names  # text: 000
+    assert list(result.predictions.columns[:4]) == ["truth", "prediction", "artist", "p: Electronic"]
+    assert "over 40 artists; chance" in str(result)
+    assert results.together([alone, result]).metrics["n_resampled"] == 40  # by whichever names them
+    assert (alone.metrics["resampled"], alone.metrics["n_resampled"], alone.artists) == ("tracks", 200, None)
+
+
+def test_artists_that_are_not_all_known_are_kept_and_not_drawn(tmp_path):
+    made = make_result(artists=["", *["a", "b"] * 99, "c"])
+    result = results.read(made.write(tmp_path / "linear").folder)
+    assert result.metrics == make_result().metrics
+    assert list(result.predictions["artist"][:3]) == ["", "a", "b"]
+    assert result.artists is None
+
+
 def test_result_json_comes_last(tmp_path, monkeypatch):
     written = []
     real = utils.atomic_path
@@ -96,7 +118,8 @@ def test_what_it_says_on_the_screen():
     lines = str(result).splitlines()
     low, high = result.metrics["accuracy_ci95"]
     assert lines[0] == "linear on fma_small, simsiam resnet18: 200 test tracks, 6 genres, trained on 6394"
-    assert f"{result.metrics['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f}; chance 0.167" in lines[1]
+    said = f"(95 % interval {low:.3f} to {high:.3f} over 200 tracks; chance 0.167"
+    assert f"{result.metrics['accuracy']:.3f}  {said}" in lines[1]
     assert [line.split()[0] for line in lines[1:]] == ["accuracy", "macro-F1", "ROC-AUC", "top-5"]
 
 
@@ -121,6 +144,16 @@ def test_a_transfer_whose_pictures_and_page_fail_has_its_result(tiny_folder, tmp
     result = results.read(folder)
     assert (result.network["kind"], result.network["backbone"], result.network_name) == ("statistics", None, "stats")
     assert result.metrics["accuracy"] == (result.predictions["truth"] == result.predictions["prediction"]).mean()
+
+
+def test_a_transfer_on_a_folder_with_artists_says_them(tiny_folder, tmp_path, without_pictures, run_script):
+    path = tiny_folder / "tiny_npy" / "tracks.csv"
+    tracks = pd.read_csv(path, dtype=str)
+    tracks.assign(artist=[f"0{number // 2}" for number in range(len(tracks))]).to_csv(path, index=False)
+    command = f"--data_dir {tiny_folder} --exp_dir {tmp_path}/exp --dataset tiny --protocol linear --baseline stats"
+    result = results.read(Path(run_script(transfer, f"{command} --device cpu")).parent)
+    assert (result.metrics["resampled"], result.metrics["n_resampled"], len(result.predictions)) == ("artists", 3, 6)
+    assert list(result.artists[:2]) == ["015", "015"]
 
 
 def test_no_transfer_is_overwritten(tmp_path):

@@ -36,6 +36,7 @@ def test_tracks_under_several_of_the_genres_are_left_out(metadata, tmp_path):
     assert (len(tracks), found.frames) == (22, {})
     assert not {"a0", "b0"} & {track.track_id for track in tracks}
     track = next(track for track in tracks if track.track_id == "d3")
+    assert track.artist == "Some One"
     assert (track.source, track.path, track.genre_top) == (tmp_path / "d3.mp3", "disco/d3.npy", "disco")
     for genre in GENRES:
         assert {track.split for track in tracks if track.genre_top == genre} == {"training", "validation", "test"}

@@ -38,10 +38,72 @@ def test_bootstrap_equals_a_plain_one_on_values_that_are_all_different():
 
 
 def test_resamples_keep_the_number_of_tracks():
-    draws = statistics.resample_counts([3, 0, 7], resamples=50)
+    draws = statistics.resample_counts(np.repeat([0, 2], [3, 7]), 3, resamples=50)
     assert draws.shape == (50, 3)
     assert (draws.sum(1) == 10).all()
     assert (draws[:, 1] == 0).all()
+
+
+# ------------------------------------------------------------------ artists
+
+
+def simulated(simulations=200, artists=60, each=5, accuracy=0.5):
+    """Right or wrong (simulations, artists · each), the tracks of an artist alike; and the artists of the tracks."""
+    chance = np.random.default_rng(0)
+    own = chance.beta(accuracy, 1 - accuracy, (simulations, artists, 1))  # intra-artist correlation 1 / 2
+    correct = chance.random((simulations, artists, each)) < own
+    return correct.reshape(simulations, -1), np.repeat(np.arange(artists).astype(str), each)
+
+
+def test_over_artists_the_interval_covers_the_truth_and_over_tracks_it_does_not():
+    correct, artists = simulated()
+    intervals = np.array([
+        [statistics.bootstrap_interval(row, who, resamples=1000, seed=seed) for seed, row in enumerate(correct)]
+        for who in (artists, None)
+    ])  # fmt: skip
+    over_artists, over_tracks = ((intervals[..., 0] <= 0.5) & (intervals[..., 1] >= 0.5)).mean(1)
+    assert 0.90 <= over_artists <= 0.99
+    assert over_tracks < 0.85
+
+
+def test_artists_are_drawn_with_all_their_tracks():
+    kinds, artists = np.array([0, 0, 1, 2, 1]), np.array(["a", "a", "a", "b", "c"])
+    draws = statistics.resample_counts(kinds, 3, artists, resamples=500)
+    assert {tuple(row) for row in draws.astype(int)} == {  # three times one of (2, 1, 0), (0, 0, 1), (0, 1, 0)
+        (2 * a, a + c, 3 - a - c) for a in range(4) for c in range(4 - a)
+    }  # fmt: skip
+
+
+def test_each_track_its_own_artist_is_no_artist():
+    values, names = np.random.default_rng(0).random(40) < 0.4, [str(n) for n in range(40)]
+    alone = statistics.bootstrap_interval(values, names)
+    assert alone == pytest.approx(statistics.bootstrap_interval(values), abs=0.026)
+    assert statistics.drawn_together(names) is None
+    assert statistics.drawn_together(["a", "b", "", "a"]) is None  # one is unknown
+    assert statistics.drawn_together(["a", "a"]) is None
+    assert statistics.drawn_together(None) is None
+    assert list(statistics.drawn_together(["a", "b", "a"])) == ["a", "b", "a"]
+
+
+def test_the_sign_flip_test_is_mcnemars_where_each_track_has_its_artist():
+    a, b = np.random.default_rng(0).random((2, 60)) < [[0.6], [0.4]]
+    names = [str(n) for n in range(60)]
+    assert statistics.sign_flip(a, b, names) == pytest.approx(statistics.mcnemar(a, b))
+    assert statistics.sign_flip(a, a, names) == 1
+    # differences of artists 3 and −1: of ±3 ± 1, all four sums are at least as far from 0 as 2
+    a, b = np.array([1, 1, 1, 0, 1]), np.array([0, 0, 0, 1, 1])
+    assert statistics.sign_flip(a, b, list("aaabb")) == 1
+    # 3 and 1: two of four
+    assert statistics.sign_flip(a, [0, 0, 0, 0, 0], list("aaabb")) == pytest.approx(0.5)
+
+
+def test_over_artists_the_test_keeps_its_level_and_over_tracks_it_does_not():
+    (a, artists), chance = simulated(), np.random.default_rng(1)
+    b = np.where(chance.random((200, 60, 1)) < 0.5, 1 - a.reshape(200, 60, 5), a.reshape(200, 60, 5)).reshape(200, -1)
+    p = np.array([[statistics.sign_flip(x, y, artists), statistics.mcnemar(x, y)] for x, y in zip(a, b, strict=True)])
+    over_artists, over_tracks = (p < 0.05).mean(0)
+    assert over_artists <= 0.08
+    assert over_tracks > 0.15
 
 
 def test_mcnemar_of_published_tables():

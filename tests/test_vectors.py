@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_vectors import vectors, write_npz
 
@@ -180,3 +181,22 @@ def test_shapes_that_are_none_are_refused(tmp_path):
     np.save(tmp_path / "v" / "rock" / "a.npy", np.float32(3))
     with pytest.raises(utils.UserError, match=r"not one of 1 \.npy files is an array"):
         adopting.adopt(tmp_path / "v")
+
+
+def test_artists_are_kept_apart_and_written(tmp_path, run_script):
+    names = [f"{number:02}" for number in range(60)]
+    arrays = {"track_id": names, "genre_top": ["folk", "rock"] * 30, "embeddings": np.ones((60, 3), np.float32)}
+    np.savez(tmp_path / "vectors.npz", **arrays, artist=[f"{number // 3}" for number in range(60)])
+    (tmp_path / "artists.csv").write_text("track_id,artist\n00,new\n59,new\n")
+    command = f"--dataset own --features embeddings --source {tmp_path}/vectors.npz --data_dir {tmp_path}/data"
+    folder = run_script(preprocessing, f"{command} --metadata {tmp_path}/artists.csv --splits artist")
+    rows = pd.read_csv(f"{folder}/tracks.csv", dtype=str)
+    assert list(rows["artist"].iloc[[0, 1, 59]]) == ["new", "0", "new"]
+    assert set(rows.groupby("artist")["split"].nunique()) == {1}
+    assert set(rows["split"]) == {"training", "validation", "test"}
+
+
+@pytest.mark.parametrize("flags", ["--size small", "--features exp:154874"])
+def test_splits_that_stand_are_not_drawn_anew(flags):
+    with pytest.raises(utils.UserError, match="come without splits"):
+        preprocessing.main(preprocessing.get_args_parser().parse_args([*flags.split(), "--splits", "artist"]))

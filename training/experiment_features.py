@@ -39,7 +39,14 @@ class ExperimentFeatures(Extractor):
         self.num_crops = num_crops
         self.name = f"{folder.dataset}_{experiment.folder.name}"
         self.collection = Collection([
-            Track(row.track_id, row.track_id, array_path(row.genre_top, row.track_id), row.genre_top, row.split)
+            Track(
+                track_id=row.track_id,
+                source=row.track_id,
+                path=array_path(row.genre_top, row.track_id),
+                genre_top=row.genre_top,
+                split=row.split,
+                artist=row.artist,
+            )
             for row in folder.tracks.itertuples()
         ])  # fmt: skip
         weights = utils.digest(experiment.folder / "pre.pth")  # trained on since, they make other embeddings

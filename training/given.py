@@ -223,6 +223,7 @@ def result_of(run, given, seconds, curve):
         task.labels[2].cpu().numpy(),
         task.test.rows["track_id"],
         task.genres,
+        artists=task.test.rows["artist"],
         log=run.log,
         curve=curve,
         network=dataclasses.asdict(network),
@@ -254,8 +255,9 @@ def mean_features(given, run):
 def save_features(transfer, task, features):
     """The :func:`mean_features` (N, D), for use elsewhere: see ``--save_features``."""
     parts = (task.train, task.validation, task.test)
-    rows = np.concatenate([part.rows[["track_id", "genre_top", "split"]] for part in parts])
+    columns = ["track_id", "genre_top", "split", "artist"]
+    rows = np.concatenate([part.rows[columns] for part in parts])
     for name, array in (("features", features), ("labels", torch.cat(task.labels).cpu().numpy())):
         utils.save_array(transfer / f"{name}.npy", array)
-    utils.write_csv(transfer / "tracks.csv", ["track_id", "genre_top", "split"], rows.tolist())
+    utils.write_csv(transfer / "tracks.csv", columns, rows.tolist())
     utils.write_text(transfer / "track_ids.txt", "\n".join(rows[:, 0]) + "\n")

@@ -56,7 +56,8 @@ def probe(train, validation, task):
     chosen = fit_linear_probe(head, train, task.labels[0], validation, task.labels[1])
     with torch.no_grad():
         right = head(validation).argmax(1) == task.labels[1]
-    interval = statistics.bootstrap_interval(right.cpu().numpy())
+    artists = statistics.drawn_together(task.validation.rows["artist"])
+    interval = statistics.bootstrap_interval(right.cpu().numpy(), artists)
     values = (train.shape[1], chosen["C"], chosen["validation_accuracy"], *interval)
     return dict(zip(COLUMNS[1:], values, strict=True))
 
