@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 import utils
 from data import extractors, logmel, songs, vectors
@@ -118,14 +117,10 @@ def find_files(names):
     """:func:`data.songs.find`; says what is left out. Raises :class:`utils.UserError` where there is no file."""
     files, left_out = songs.find(names)
     for name, reason in left_out:
-        say(f"{utils.printable(name)}  left out: {reason}")
+        print(f"{utils.printable(name)}  left out: {reason}", file=sys.stderr)
     if not files:
         raise utils.UserError("no audio file is named: give files, folders that hold some, or playlists")
     return files
-
-
-def say(line):
-    tqdm.write(line, file=sys.stderr)  # above a bar
 
 
 def choose_transfer(experiment, name):
@@ -253,7 +248,7 @@ def read_ahead(listen, files):
 
 
 def answer_to(file, reading, classify, genres, truth, picture=None):
-    """What --json prints of a file; ``picture`` is where its timeline goes. What is wrong with it goes to stderr."""
+    """What --json prints of a file; ``picture`` is where its timeline goes, if it is to have one."""
     answer = {"file": utils.printable(file)}
     if Path(file).stem in truth:
         answer["truth"], answer["split"] = truth[Path(file).stem]
@@ -261,7 +256,6 @@ def answer_to(file, reading, classify, genres, truth, picture=None):
         heard = reading.result()
     except (logmel.AudioError, UnicodeEncodeError) as error:
         answer["error"] = logmel.reason_of(error)
-        say(f"{answer['file']}  could not be read: {answer['error']}")
         return answer
     probabilities = classify(heard.crops).mean(0).softmax(0).tolist()
     answer["genres"] = dict(sorted(zip(genres, probabilities, strict=True), key=lambda pair: -pair[1]))
@@ -314,15 +308,21 @@ def write_csv(path, answers, genres):
 
 
 def show(answers, result, args):
-    """On stdout what is answered, and where it was written. Raises :class:`utils.UserError` where nothing is."""
+    """The answers, and where they were written; on stderr what is wrong with the other files.
+
+    Raises :class:`utils.UserError` where nothing is answered.
+    """
     answered = [answer for answer in answers if "genres" in answer]
+    failed = [answer for answer in answers if "error" in answer]
+    for answer in failed:
+        print(f"{answer['file']}  could not be read: {answer['error']}", file=sys.stderr)
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     elif answered:
         print(f"by {result.name} ({result.protocol}, {result.network_name})")
         print("\n".join([table(answered, args.top), *filter(None, (args.csv, args.timeline))]))
     if len(answers) > FEW:
-        say(f"{len(answered)} files read, {len(answers) - len(answered)} could not be")
+        print(f"{len(answered)} files read, {len(failed)} could not be", file=sys.stderr)
     if not answered:
         raise utils.UserError("none of the files could be read")
 
