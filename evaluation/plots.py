@@ -8,6 +8,7 @@ Axes: N tracks, C genres, D feature dimension.
 import contextlib
 import math
 import re
+import warnings
 
 import matplotlib
 import numpy as np
@@ -54,7 +55,8 @@ def write(path, draw, *data, **options):
     One that fails is a warning: a picture is not worth the numbers that it shows, nor the run that made them.
     """
     names_as_they_are = matplotlib.rc_context({"text.parse_math": False})  # "$" in a genre is no formula
-    with or_warn(path, "drawn"), names_as_they_are, utils.atomic_path(path) as temporary:
+    with or_warn(path, "drawn"), names_as_they_are, warnings.catch_warnings(), utils.atomic_path(path) as temporary:
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # boxes stand for letters that the font lacks
         draw(*data, **options).savefig(temporary, dpi=DPI)
 
 

@@ -241,6 +241,12 @@ def test_a_picture_is_written_whole(tmp_path):
     assert 300 < height < width < 1000
 
 
+def test_a_name_that_the_font_has_no_letters_for_is_no_warning(tmp_path, recwarn):
+    plots.write(tmp_path / "picture.png", plots.timeline, [[0.5, 0.5]], 30, ["Folk", "演歌"], title="夜.mp3")
+    assert (tmp_path / "picture.png").exists()
+    assert not list(recwarn)
+
+
 def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(tmp_path, monkeypatch, capsys):
     def fail(*args, **options):
         raise ValueError("no such colour")
