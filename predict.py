@@ -1,6 +1,8 @@
 """Print the genres of your own audio files, with a classifier that transfer.py trained.
 
     python predict.py song.mp3                                  by the model that ships with this suite
+    python predict.py ~/Music party.m3u --csv genres.csv        every song of a folder and of a playlist, in a table
+    python predict.py song.mp3 --timeline                       and a picture of the genres along it
     python predict.py --exp_path 154874 song.mp3 another.flac
     python predict.py --exp_path 154874 --json *.mp3
     python predict.py --exp_path 154874 --truth data/fma_small_npy/tracks.csv *.mp3     with the true genres beside
@@ -10,19 +12,33 @@ Of several classifiers in an experiment, the one with the highest validation acc
 
 A classifier of whole tracks hears a longer file in pieces as long as they were, and averages. Of a file whose sample
 rate is below the classifier's, the missing upper bands are continued from those below them.
+
+A file that cannot be read is named on stderr; the exit status is 2 where none can.
 """
 
+import collections
+import concurrent.futures
+import functools
+import itertools
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import utils
 
 LEAST_SECONDS = 0.5  # of a file: of less, any answer would be one of chance
+FEW = 5  # files; of more, a bar shows how far it is, and their number is told
+READERS = 2  # threads that decode the next files while the network answers
+AT_ONCE = 64  # crops in the network: an hour has a thousand
 
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files: mp3, wav, flac, ogg, m4a …")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE",
+        help="audio files (mp3, wav, flac, ogg, m4a …), folders of them with all sub-folders, playlists (m3u, m3u8)",
+    )  # fmt: skip
     parser.add_argument(
         "--exp_path", default=str(utils.SHIPPED),
         help="experiment: its id under --exp_dir, or its path; without it the model that ships speaks, of which its "
@@ -41,6 +57,16 @@ def get_args_parser():
         "whole tracks, as many pieces of their length as the file has)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON list with all genres instead of a table")
+    parser.add_argument(
+        "--csv", metavar="FILE",
+        help="write the probabilities of all genres there, too, a line for each file (empty where it could not be "
+        "read); stopped by Ctrl-C, it has the files so far",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeline", nargs="?", const="timeline", metavar="DIR",
+        help="draw the genres along each file into pictures in this folder (default: timeline; then write --timeline "
+        "behind the files)",
+    )  # fmt: skip
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
 
@@ -52,46 +78,54 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data import extractors, logmel, vectors
+from data import extractors, logmel, songs, vectors
+from data.collection import file_name
 from data.crops import cut_evenly
-from evaluation import results
+from evaluation import plots, results
 from training.experiment import Experiment
 from training.networks import load_classifier
 
 
 def main(args):
+    check_places(args)
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
-    whole = result.flags.get("whole", result.num_crops == 1) and args.num_crops is None  # older ones do not say
-    listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
-    network = load_classifier(result, experiment, device)
-    if experiment.settings.kind != "embedding" and not (result.crop_seconds and result.num_crops):
-        raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
-    num_crops = result.num_crops if args.num_crops is None else args.num_crops
+    files = find_files(args.files)
+    listen = Listener(experiment, result, files, args.num_crops, with_windows=args.timeline is not None)
+    classify = functools.partial(logits_of, load_classifier(result, experiment, device), device, result.name)
+    pictures = picture_names(files, args.timeline) if args.timeline else {}
+    readings, answers = read_ahead(listen, files), []
+    try:
+        for file, reading in utils.progress(readings, total=len(files), unit=" files", disable=len(files) <= FEW):
+            answers.append(answer_to(file, reading, classify, result.genres, truth, pictures.get(file)))
+    except KeyboardInterrupt as stop:
+        if args.csv and answers:
+            stop.add_note(f"{args.csv} has the first {len(answers)} of {len(files)} files")
+        raise
+    finally:
+        if args.csv and answers:
+            write_csv(args.csv, answers, result.genres)
+    show(answers, result, args)
 
-    answers, unreadable = [], 0
-    for file in args.files:
-        answer = {"file": file}
-        if Path(file).stem in truth:
-            answer["truth"], answer["split"] = truth[Path(file).stem]
-        try:
-            pieces, known = listen(Path(file))
-            crops = crops_of(pieces, known, experiment, result, num_crops)
-            probabilities = predict(network, crops.to(device), result.name)
-            answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
-        except (logmel.AudioError, UnicodeEncodeError) as error:
-            unreadable += 1
-            answer["error"] = str(error)
-        answers.append(answer)
-    if args.json:
-        print(json.dumps(answers, indent=2, ensure_ascii=False))
-    else:
-        print(f"by {result.name} ({result.protocol}, {result.network_name})")
-        print(table(answers, args.top))
-    if unreadable == len(args.files):
-        raise utils.UserError("none of the files could be read")
+
+def check_places(args):
+    """Raises :class:`utils.UserError`, before any work, for what cannot be written."""
+    if args.csv and Path(args.csv).is_dir():
+        raise utils.UserError(f"--csv {args.csv} is a folder: name a file in it")
+    if args.timeline and Path(args.timeline).is_file():
+        raise utils.UserError(f"--timeline {args.timeline} is a file: name a folder, or write --timeline last")
+
+
+def find_files(names):
+    """:func:`data.songs.find`; says what is left out. Raises :class:`utils.UserError` where there is no file."""
+    files, left_out = songs.find(names)
+    for name, reason in left_out:
+        print(f"{utils.printable(name)}  left out: {reason}", file=sys.stderr)
+    if not files:
+        raise utils.UserError("no audio file is named: give files, folders that hold some, or playlists")
+    return files
 
 
 def choose_transfer(experiment, name):
@@ -116,26 +150,79 @@ def read_truth(path):
         raise utils.UserError(f"--truth {path} needs the columns track_id,genre_top") from None
 
 
-def listener(settings, files, seconds=None):
-    """path → (pieces, decoded, each (F, T) or (L, D); how many rows of them the file tells of).
+@dataclass(frozen=True)
+class Heard:
+    """What the network is shown of a file.
 
-    A file is one piece, unless they are to be ``seconds`` long. Raises :class:`utils.UserError` for audio files where
-    arrays of this kind cannot be made of them.
+    crops: (B, 1, F, T), or (1, L, D) of embeddings; the mean of their logits is the answer. For a timeline also
+    windows: (·, 1, F, T) evenly along the file, overlapping by half, without silent ones; sounding: bool (W,), which
+    are not silent; seconds: of the file.
     """
-    audio = any(Path(file).suffix != ".npy" for file in files)
-    extract = extractors.build(settings, min_seconds=LEAST_SECONDS) if audio else None
 
-    def listen(path):
-        known = settings.num_rows
+    crops: torch.Tensor
+    windows: torch.Tensor | None = None
+    sounding: np.ndarray | None = None
+    seconds: float | None = None
+
+
+class Listener:
+    """Called with a file's name, it returns what is :class:`Heard` of it, or raises :class:`data.logmel.AudioError`.
+
+    Raises :class:`utils.UserError` for audio files where arrays of this kind cannot be made of them, and for windows
+    where there are none.
+    """
+
+    def __init__(self, experiment, result, files, num_crops=None, with_windows=False):
+        self.settings, self.normalisation = experiment.settings, experiment.normalisation
+        self.is_vector = self.settings.kind == "embedding"
+        if self.is_vector and with_windows:
+            raise utils.UserError(f"{result.name} hears a file as one vector, without time: leave --timeline out")
+        audio = any(Path(file).suffix != ".npy" for file in files)
+        self.extract = extractors.build(self.settings, min_seconds=LEAST_SECONDS) if audio else None
+        if not self.is_vector and not (result.crop_seconds and result.num_crops):
+            raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
+        whole = result.flags.get("whole", result.num_crops == 1) and num_crops is None  # older ones do not say
+        self.piece_seconds = result.crop_seconds if whole and not self.is_vector else None
+        self.num_frames = None if self.is_vector else self.settings.frames_in(result.crop_seconds)
+        self.num_crops, self.overlap = num_crops or result.num_crops, 2 if with_windows else 1
+
+    def __call__(self, file):
+        pieces, seconds, known = self.read(Path(file))
+        if self.is_vector:
+            return Heard(torch.stack(pieces))
+        crops = self.cut(pieces[:: self.overlap], self.num_crops, known)
+        if self.overlap == 1:
+            return Heard(crops)
+        number = 1 if len(pieces) > 1 else 2 * max(1, round(pieces[0].shape[1] / self.num_frames)) - 1
+        sounding = np.repeat([piece is not None for piece in pieces], number)
+        return Heard(crops, self.cut(pieces, number, known), sounding, seconds)
+
+    def read(self, path):
+        """(pieces, decoded, each (F, T) or (L, D), None where silent; seconds; how many rows the file tells of).
+
+        A file is one piece, but for a classifier of whole tracks that were shorter.
+        """
+        settings, known, seconds = self.settings, self.settings.num_rows, None
         if path.suffix == ".npy":
             arrays = [read_array(path, settings)]
         else:
-            cut = seconds and settings.kind != "embedding"
-            arrays = extract.pieces(path, seconds) if cut else [extract(path)]
+            cut = self.piece_seconds
+            arrays, seconds = self.extract.pieces(path, cut, self.overlap) if cut else ([self.extract(path)], None)
             known = logmel.known_bands(path, settings) if settings.kind == "spectrogram" else known
-        return [settings.decode(torch.from_numpy(array)) for array in arrays], known
+        pieces = [None if array is None else settings.decode(torch.from_numpy(array)) for array in arrays]
+        if seconds is None and not self.is_vector:
+            seconds = settings.seconds_in(pieces[0].shape[1])
+        return pieces, seconds, known
 
-    return listen
+    def cut(self, pieces, number, known):
+        """``number`` normalised crops (·, 1, F, T), evenly from each piece that is not silent."""
+        pieces = [piece for piece in pieces if piece is not None]
+        size = 2 * 4 * number * len(pieces) * len(pieces[0]) * self.num_frames  # stored, and normalised
+        utils.check_memory(size, f"{number * len(pieces)} crops of one file (--num_crops)")
+        crops = self.normalisation(torch.cat([cut_evenly(piece, self.num_frames, number) for piece in pieces]))
+        if self.settings.kind != "spectrogram":
+            return crops
+        return self.normalisation.continued(crops, known, self.settings.db_min)
 
 
 def read_array(path, settings):
@@ -154,28 +241,95 @@ def read_array(path, settings):
     return array
 
 
-def crops_of(pieces, known, experiment, result, num_crops):
-    """What the network is shown of one file: (B, 1, F, T) normalised crops, evenly from each piece, or (1, L, D)."""
-    settings, normalisation = experiment.settings, experiment.normalisation
-    if settings.kind == "embedding":  # of the whole file
-        return torch.stack(pieces)
-    num_frames = settings.frames_in(result.crop_seconds)
-    size = 2 * 4 * num_crops * len(pieces) * len(pieces[0]) * num_frames  # stored, and normalised
-    utils.check_memory(size, f"--num_crops {num_crops}")
-    crops = normalisation(torch.cat([cut_evenly(piece, num_frames, num_crops) for piece in pieces]))
-    return normalisation.continued(crops, known, settings.db_min) if settings.kind == "spectrogram" else crops
+def read_ahead(listen, files):
+    """(file, future of what is :class:`Heard` of it) in order, while threads read the next ones."""
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        for file in files:
+            waiting.append((file, pool.submit(listen, file)))
+            if len(waiting) > READERS:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def answer_to(file, reading, classify, genres, truth, picture=None):
+    """What --json prints of a file; ``picture`` is where its timeline goes, if it is to have one."""
+    answer = {"file": utils.printable(file)}
+    if Path(file).stem in truth:
+        answer["truth"], answer["split"] = truth[Path(file).stem]
+    try:
+        heard = reading.result()
+    except (logmel.AudioError, UnicodeEncodeError) as error:
+        answer["error"] = logmel.reason_of(error)
+        return answer
+    probabilities = classify(heard.crops).mean(0).softmax(0).tolist()
+    answer["genres"] = dict(sorted(zip(genres, probabilities, strict=True), key=lambda pair: -pair[1]))
+    if picture:
+        genre, probability = next(iter(answer["genres"].items()))
+        draw_timeline(picture, heard, classify, genres, f"{Path(answer['file']).name}: {genre} {probability:.0%}")
+    return answer
+
+
+def draw_timeline(path, heard, classify, genres, title):
+    probabilities = np.full((len(heard.sounding), len(genres)), np.nan)
+    probabilities[heard.sounding] = classify(heard.windows).softmax(1).cpu()
+    plots.write(path, plots.timeline, probabilities, heard.seconds, genres, title=title)
+
+
+def picture_names(files, folder):
+    """{file: where its timeline goes}: under its name, or its path below a shared folder where that is not unique."""
+    count = collections.Counter(Path(file).stem.casefold() for file in files)  # on some disks A.png is a.png
+    paths = {file: Path(file).absolute().parts for file in files}
+    levels = zip(*paths.values(), strict=False)
+    shared = len(list(itertools.takewhile(lambda parts: len(set(parts)) == 1, levels)))
+    names = {
+        file: Path(file).stem if count[Path(file).stem.casefold()] == 1 else "/".join(parts[shared:])
+        for file, parts in paths.items()
+    }
+    return {file: Path(folder) / f"{file_name(name)}.png" for file, name in names.items()}
 
 
 @torch.no_grad()
-def predict(network, crops, name):
-    """Probabilities (list of C floats) of one file: logits averaged over its crops.
+def logits_of(network, device, name, crops):
+    """crops (B, 1, F, T) → (B, C) on the device.
 
-    Raises :class:`utils.UserError` where the classifier ``name`` gives none.
+    Raises :class:`utils.UserError` where the classifier ``name`` gives no numbers.
     """
-    logits = network(crops).float().mean(0)
+    logits = torch.cat([network(part.to(device)).float() for part in crops.split(AT_ONCE)])
     if not logits.isfinite().all():  # of an array that is
         raise utils.UserError(f"{name} answers with what is no number: run transfer.py again")
-    return logits.softmax(0).tolist()
+    return logits
+
+
+def write_csv(path, answers, genres):
+    """A line for each file: its likeliest genre, and the probabilities of all."""
+    rows = []
+    for answer in answers:
+        said = answer.get("genres", {})
+        columns = [f"{said[genre]:.6f}" if said else "" for genre in genres]
+        rows.append([answer["file"], next(iter(said), ""), max(columns), *columns])
+    head = [results.PROBABILITY + genre for genre in genres]
+    utils.write_csv(path, ["path", "genre", "probability", *head], rows)
+
+
+def show(answers, result, args):
+    """The answers, and where they were written; on stderr what is wrong with the other files.
+
+    Raises :class:`utils.UserError` where nothing is answered.
+    """
+    answered = [answer for answer in answers if "genres" in answer]
+    failed = [answer for answer in answers if "error" in answer]
+    for answer in failed:
+        print(f"{answer['file']}  could not be read: {answer['error']}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+    elif answered:
+        print(f"by {result.name} ({result.protocol}, {result.network_name})")
+        print("\n".join([table(answered, args.top), *filter(None, (args.csv, args.timeline))]))
+    if len(answers) > FEW:
+        print(f"{len(answered)} files read, {len(failed)} could not be", file=sys.stderr)
+    if not answered:
+        raise utils.UserError("none of the files could be read")
 
 
 def seen_before(answers):
@@ -187,20 +341,16 @@ def seen_before(answers):
 
 def table(answers, top):
     """One line for each file, and how many are right where the truth is known."""
-    names = [utils.printable(answer["file"]) for answer in answers]
-    width = max(map(len, names))
+    width = max(len(answer["file"]) for answer in answers)
     truths = [answer.get("truth", "?") for answer in answers]
     true_width = max(len("true genre"), *map(len, truths))
     known = any("truth" in answer for answer in answers)
     lines = [f"{'file':{width}}  {'true genre':{true_width}}  genres"] if known else []
-    for answer, name, truth in zip(answers, names, truths, strict=True):
-        line = f"{name:{width}}  " + (f"{truth:{true_width}}  " if known else "")
-        if "error" in answer:
-            lines.append(f"{line}could not be read: {answer['error']}")
-            continue
+    for answer, truth in zip(answers, truths, strict=True):
+        line = f"{answer['file']:{width}}  " + (f"{truth:{true_width}}  " if known else "")
         best = list(answer["genres"].items())[:top]
         lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in best))
-    judged = [answer for answer in answers if "truth" in answer and "genres" in answer]
+    judged = [answer for answer in answers if "truth" in answer]
     if judged:
         right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)
         lines.append(f"{right} of {len(judged)} right" + seen_before(judged))

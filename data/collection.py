@@ -85,10 +85,7 @@ def find(source, splits_csv=None, suffixes=SUFFIXES):
     source = Path(source)
     if not source.is_dir():
         raise utils.UserError(f"--source {source} is not a folder")
-    files = sorted(
-        (file for file in source.glob("*/**/*") if file.suffix.lower() in suffixes and not _hidden(file, source)),
-        key=lambda file: file.relative_to(source).as_posix(),
-    )
+    files = files_below(source, suffixes, "*/**/*")
     if not files:
         what, more = ("audio", " (or wav, au, flac …)") if suffixes == SUFFIXES else ("embeddings", "")
         raise utils.UserError(f"no {what} under {source}: expected {source}/<genre>/<file>{suffixes[0]}{more}")
@@ -125,6 +122,12 @@ def leave_out_unwritable(found):
         else:
             fine.append(track)
     return Collection(fine, left_out, found.frames)
+
+
+def files_below(source, suffixes=SUFFIXES, pattern="**/*"):
+    """The files with one of ``suffixes`` in a folder and its sub-folders, sorted; none that is hidden."""
+    found = (file for file in source.glob(pattern) if file.suffix.lower() in suffixes and not _hidden(file, source))
+    return sorted(found, key=lambda file: file.relative_to(source).as_posix())
 
 
 def _hidden(file, source):

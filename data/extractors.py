@@ -19,12 +19,17 @@ class OfWaveform(Extractor):
     def __call__(self, path):
         return self.of(self.read(path, self.settings.sample_rate))
 
-    def pieces(self, path, seconds):
-        """The arrays of equal pieces of a file, about ``seconds`` long, but for silent ones: each as if a clip."""
+    def pieces(self, path, seconds, overlap=1):
+        """(arrays, seconds of the file): equal pieces, about ``seconds`` long, each as if a clip; None where silent.
+
+        With an ``overlap`` of 2, pieces begin half their length apart, and every second is one without.
+        """
         waveform = self.read(path, self.settings.sample_rate)
         number = max(1, round(len(waveform) / (seconds * self.settings.sample_rate)))
-        pieces = np.array_split(waveform, number)
-        return [self.of(piece) for piece in pieces if np.abs(piece).max() >= logmel.SILENCE]
+        edges = np.linspace(0, len(waveform), overlap * number + 1).astype(int)
+        pieces = [waveform[begin:end] for begin, end in zip(edges[:-overlap], edges[overlap:], strict=True)]
+        arrays = [self.of(piece) if np.abs(piece).max() >= logmel.SILENCE else None for piece in pieces]
+        return arrays, len(waveform) / self.settings.sample_rate
 
     def of(self, waveform):
         raise NotImplementedError

@@ -8,6 +8,7 @@ Axes: N tracks, C genres, D feature dimension.
 import contextlib
 import math
 import re
+import warnings
 
 import matplotlib
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, NullLocator, PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -54,7 +55,8 @@ def write(path, draw, *data, **options):
     One that fails is a warning: a picture is not worth the numbers that it shows, nor the run that made them.
     """
     names_as_they_are = matplotlib.rc_context({"text.parse_math": False})  # "$" in a genre is no formula
-    with or_warn(path, "drawn"), names_as_they_are, utils.atomic_path(path) as temporary:
+    with or_warn(path, "drawn"), names_as_they_are, warnings.catch_warnings(), utils.atomic_path(path) as temporary:
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # boxes stand for letters that the font lacks
         draw(*data, **options).savefig(temporary, dpi=DPI)
 
 
@@ -148,6 +150,41 @@ def label_curve(rows, title="label curve"):
         axes.set_ylim(0, 1.02 if name == "macro_f1" else None)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
     return figure
+
+
+def timeline(probabilities, seconds, genres, title="genres along a file"):
+    """Stacked probabilities (W, C) of windows that overlap by half, along a file of ``seconds``; NaN where silent.
+
+    Each is drawn around the middle of its window. The first genre is on top, as in the legend.
+    """
+    probabilities = np.asarray(probabilities, dtype=float)
+    length = 2 * seconds / (len(probabilities) + 1)
+    edges = np.array([0, *length / 4 * (1 + 2 * np.arange(1, len(probabilities))), seconds])
+    figure = _figure(8.2 + _width(genres, 9), max(3.8, 0.2 * len(genres) + 1), title)
+    heard = f"the {length:.3g} s around each moment" if len(probabilities) > 1 else "the file as a whole"
+    axes = _axes(figure.add_subplot(), f"how likely each genre is, judged by {heard}", grid="both")
+    top = 1 - np.cumsum(probabilities, axis=1) + probabilities
+    for number, genre in enumerate(genres):
+        colour, hatch = GENRE_COLOURS[number % 20], ("", "//", "..", "xx")[number // 20 % 4]
+        axes.stairs(top[:, number], edges, baseline=top[:, number] - probabilities[:, number], fill=True,
+                    facecolor=colour, edgecolor="white", linewidth=0.4, hatch=hatch, label=genre)  # fmt: skip
+    silent = np.isnan(probabilities[:, 0])
+    if silent.any():
+        axes.stairs(silent.astype(float), edges, fill=True, color=GRID, label="silence")
+    axes.set_xlim(0, seconds)
+    axes.set_ylim(0, 1)
+    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
+    axes.xaxis.set_major_locator(MultipleLocator(next((step for step in steps if seconds <= 9 * step), 1800)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _clock(place)))
+    axes.set_xlabel("time (min:s)")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("probability", color=MUTED, fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
+    return figure
+
+
+def _clock(seconds):
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
 
 
 def label_efficiency(rows, chance, title="label efficiency"):

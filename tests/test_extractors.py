@@ -64,9 +64,14 @@ def test_pieces_of_a_long_file_are_what_clips_of_them_would_be(tmp_path, setting
     parts = [loud, np.zeros(2 * RATE), 0.05 * np.sin(np.arange(2 * RATE) * 0.3)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
     extractor = extractors.build(settings)
-    pieces = extractor.pieces(tmp_path / "long.wav", seconds=1.9)
-    assert len(pieces) == 2  # the silent one is none
-    for piece, part in zip(pieces, (parts[0], parts[2]), strict=True):
-        soundfile.write(tmp_path / "clip.wav", part, RATE)
-        np.testing.assert_array_equal(piece, extractor(tmp_path / "clip.wav"))
-    assert len(extractor.pieces(tmp_path / "clip.wav", seconds=30)) == 1
+    whole = np.concatenate(parts)
+    for overlap in (1, 2):
+        pieces, seconds = extractor.pieces(tmp_path / "long.wav", seconds=1.9, overlap=overlap)
+        assert seconds == 6
+        starts = np.arange(0, 5, 2 / overlap)
+        assert [start for start, piece in zip(starts, pieces, strict=True) if piece is None] == [2]  # the silent one
+        for start, piece in zip(starts, pieces, strict=True):
+            if piece is not None:
+                soundfile.write(tmp_path / "clip.wav", whole[int(start * RATE) : int((start + 2) * RATE)], RATE)
+                np.testing.assert_array_equal(piece, extractor(tmp_path / "clip.wav"))
+        assert len(extractor.pieces(tmp_path / "clip.wav", seconds=30, overlap=overlap)[0]) == 1

@@ -82,6 +82,36 @@ def test_reliability_shows_the_bins(genres):
     assert above.get_title(loc="left") == f"calibration error {error:.3f}"
 
 
+def test_a_timeline_stacks_the_genres_around_the_middle_of_each_window():
+    windows = [[0.5, 0.3, 0.2], [np.nan] * 3, [0.1, 0.2, 0.7]]
+    figure = plots.timeline(windows, 300, ["Folk", "Jazz", "Rock"], "song.mp3: Rock 70%")
+    (axes,) = figure.axes
+    *genres, silence = [patch.get_data() for patch in axes.patches]
+    levels = [[1, 1], [0.5, 0.9], [0.2, 0.7], [0, 0]]
+    for steps, top, bottom in zip(genres, levels[:-1], levels[1:], strict=True):
+        np.testing.assert_allclose(steps.values[[0, 2]], top)
+        np.testing.assert_allclose(steps.baseline[[0, 2]], bottom, atol=1e-9)
+        assert np.isnan(steps.values[1])
+        np.testing.assert_allclose(steps.edges, [0, 112.5, 187.5, 300])  # of windows around 75, 150 and 225 s
+    np.testing.assert_array_equal(silence.values, [0, 1, 0])
+    assert legend(figure.legends[0]) == ["Folk", "Jazz", "Rock", "silence"]
+    assert "the 150 s around each moment" in axes.get_title(loc="left")
+    figure.draw_without_rendering()
+    assert {"0:00", "1:00", "5:00"} <= {*labels(axes.get_xticklabels())}
+
+
+@pytest.mark.parametrize("windows", [1, 2, 239])
+def test_a_timeline_ends_where_the_file_does(windows):
+    probabilities, _ = predictions(23, windows)
+    (axes,) = plots.timeline(probabilities, 3.7, names(23)).axes
+    assert axes.get_xlim() == (0, 3.7)
+    for patch in axes.patches:
+        assert (patch.get_data().edges[0], patch.get_data().edges[-1]) == (0, 3.7)
+    assert ("as a whole" in axes.get_title(loc="left")) == (windows == 1)
+    looks = {(patch.get_facecolor(), patch.get_hatch()) for patch in axes.patches}
+    assert len(looks) == 23
+
+
 @pytest.mark.parametrize(("tracks", "dim", "genres"), [(3, 4, 2), (40, 1, 8), (60, 80, 23)])
 def test_feature_map_has_every_track_in_the_colour_of_its_genre(tracks, dim, genres):
     rng = np.random.default_rng(0)
@@ -179,6 +209,7 @@ PICTURES = {
     "per_genre": (plots.per_genre, metrics.summarise(*predictions(3), LONG_NAMES)["per_genre"]),
     "reliability": (plots.reliability, *predictions(3)),
     "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
+    "timeline": (plots.timeline, predictions(3)[0], 100, LONG_NAMES),
     "transfer_log": (plots.transfer_log, LOG),
     "label_curve": (plots.label_curve, CURVE),
     "label_efficiency": (plots.label_efficiency, [{**EFFICIENCY[0], "name": name} for name in LONG_NAMES], 0.125),
@@ -208,6 +239,12 @@ def test_a_picture_is_written_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
     height, width = matplotlib.image.imread(tmp_path / "picture.png").shape[:2]
     assert 300 < height < width < 1000
+
+
+def test_a_name_that_the_font_has_no_letters_for_is_no_warning(tmp_path, recwarn):
+    plots.write(tmp_path / "picture.png", plots.timeline, [[0.5, 0.5]], 30, ["Folk", "演歌"], title="夜.mp3")
+    assert (tmp_path / "picture.png").exists()
+    assert not list(recwarn)
 
 
 def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(tmp_path, monkeypatch, capsys):

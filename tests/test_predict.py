@@ -204,14 +204,19 @@ def test_a_classifier_of_whole_tracks_hears_a_longer_file_in_pieces(home, ask, t
     files = {tmp_path / f"{n}.wav": sound for n, sound in enumerate((*clips, np.concatenate(clips)))}
     for file, sound in files.items():
         soundfile.write(file, sound, 22050, subtype="FLOAT")
-    content = json.loads((folder / "result.json").read_text())
-    shorter = Path(shutil.copytree(folder.parent, tmp_path / "123456")) / folder.name
-    (shorter / "result.json").write_text(json.dumps({**content, "crop_seconds": 2.0}))
+    shorter = of_tracks_of_two_seconds(folder, tmp_path)
     one, two, both = (answer["genres"] for answer in ask(shorter, files))
     mean = {genre: (one[genre] * two[genre]) ** 0.5 for genre in GENRES}  # of logits
     assert both == pytest.approx({genre: p / sum(mean.values()) for genre, p in mean.items()}, abs=1e-3)
     (central,) = ask(shorter, [tmp_path / "2.wav"], "--num_crops 1")
     assert central["genres"] != pytest.approx(both, abs=1e-3)
+
+
+def of_tracks_of_two_seconds(folder, tmp_path):
+    content = json.loads((folder / "result.json").read_text())
+    shorter = Path(shutil.copytree(folder.parent, tmp_path / "123456")) / folder.name
+    (shorter / "result.json").write_text(json.dumps({**content, "crop_seconds": 2.0}))
+    return shorter
 
 
 def test_a_file_of_a_lower_sample_rate_is_not_one_without_treble(home, ask, tmp_path, monkeypatch):
@@ -305,12 +310,150 @@ def test_what_cannot_be_read_is_named_beside_the_answers(home, ask, tmp_path):
         assert "\n" not in said["error"]
 
 
-def test_a_file_is_one_line_whatever_its_name():
-    answers = [{"file": "a\nb.mp3", "error": "no such file"}, {"file": "c.mp3", "genres": {"Rock": 1.0}}]
-    assert predict.table(answers, top=3).splitlines() == [
-        "a\\nb.mp3  could not be read: no such file",
-        "c.mp3     Rock 100%",
-    ]
+def test_a_folder_gets_a_line_for_each_file_whatever_its_name(home, tmp_path, capsys):
+    """On stdout those that are answered, on stderr those that cannot be, and how many there are."""
+    folder = home.transfers["linear"]
+    names = ("a", "b\nc", "d/e", "d/f", "g")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(audio_of(home, rows_of(folder)[0]), tmp_path / f"{name}.wav")
+    (tmp_path / "text\n.mp3").write_text("no music")
+    call(predict, f"--exp_path {folder.parent} --transfer {folder.name} --device cpu {tmp_path}")
+    said = capsys.readouterr()
+    found = [line.removeprefix(f"{tmp_path}/").split()[0] for line in said.out.splitlines()[1:]]
+    assert found == ["a.wav", "b\\nc.wav", "d/e.wav", "d/f.wav", "g.wav"]
+    failed, summary = said.err.splitlines()
+    assert failed.startswith(f"{tmp_path}/text\\n.mp3  could not be read: not audio")
+    assert summary == "5 files read, 1 could not be"
+
+
+def test_a_playlist_without_a_file_is_refused_and_its_addresses_are_named(home, tmp_path, capsys):
+    (tmp_path / "radio.m3u").write_text("http://radio.example/a\n")
+    with pytest.raises(utils.UserError, match="no audio file is named"):
+        call(predict, f"--exp_path {home.transfers['linear'].parent} {tmp_path}/radio.m3u")
+    assert "http://radio.example/a  left out: an address in" in capsys.readouterr().err
+
+
+def test_files_are_read_in_order_and_only_a_few_ahead():
+    begun = []
+    heard = predict.read_ahead(lambda file: begun.append(file) or 2 * file, range(20))
+    for number, (file, reading) in enumerate(heard):
+        assert (file, reading.result()) == (number, 2 * number)
+        assert len(begun) <= number + 1 + predict.READERS
+
+
+# ------------------------------------------------------------------ --csv
+
+
+def read_csv(path):
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def test_the_csv_says_what_json_says(home, ask, tmp_path):
+    folder = home.transfers["linear"]
+    files = [*(audio_of(home, row) for row in rows_of(folder)[:2]), tmp_path / "gone.wav"]
+    answers = ask(folder, files, f"--csv {tmp_path}/made/genres.csv")
+    for line, answer in zip(read_csv(tmp_path / "made" / "genres.csv"), answers, strict=True):
+        assert list(line) == ["path", "genre", "probability", *(f"p: {genre}" for genre in GENRES)]
+        assert line["path"] == answer["file"]
+        if "error" in answer:
+            assert set(line.values()) == {answer["file"], ""}
+            continue
+        assert {name: float(line[f"p: {name}"]) for name in GENRES} == pytest.approx(answer["genres"], abs=1e-6)
+        assert line["genre"] == next(iter(answer["genres"]))
+        assert line["probability"] == line[f"p: {line['genre']}"]
+
+
+def test_the_csv_of_a_run_that_is_stopped_has_what_was_done(home, tmp_path, monkeypatch):
+    folder = home.transfers["linear"]
+    files = [audio_of(home, row) for row in rows_of(folder)]
+    answer_to = predict.answer_to
+
+    def stop_at_the_last(file, *more):
+        if file == str(files[-1]):
+            raise KeyboardInterrupt
+        return answer_to(file, *more)
+
+    monkeypatch.setattr(predict, "answer_to", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        call(predict, f"--exp_path {folder.parent} --csv {tmp_path}/genres.csv {' '.join(map(str, files))}")
+    assert [line["path"] for line in read_csv(tmp_path / "genres.csv")] == [str(file) for file in files[:-1]]
+    assert stop.value.__notes__ == [f"{tmp_path}/genres.csv has the first 2 of 3 files"]
+
+
+# ------------------------------------------------------------------ --timeline
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collects what would be drawn: (path, (probabilities, seconds, genres), title)."""
+    pictures = []
+    write = lambda path, draw, *data, title: pictures.append((path, data, title))  # noqa: E731
+    monkeypatch.setattr(plots, "write", write)
+    return pictures
+
+
+def check_window(window, genres):
+    assert dict(zip(sorted(GENRES), window, strict=True)) == pytest.approx(genres, abs=1e-4)
+
+
+def test_a_timeline_of_whole_tracks_is_what_clips_along_the_file_would_get(home, ask, tmp_path, drawn):
+    folder = home.transfers["stats"]
+    rows = rows_of(folder)[:2]
+    clips = [soundfile.read(audio_of(home, row), always_2d=True, frames=22050 * 2)[0].mean(1) for row in rows]
+    parts = [clips[0], 0.01 * clips[1], np.zeros(22050 * 4), clips[0]]
+    soundfile.write(tmp_path / "song.wav", np.concatenate(parts), 22050, subtype="FLOAT")
+    soundfile.write(tmp_path / "first.wav", parts[0], 22050, subtype="FLOAT")
+    soundfile.write(tmp_path / "second.wav", parts[1], 22050, subtype="FLOAT")
+    soundfile.write(tmp_path / "between.wav", np.concatenate(parts)[22050 : 22050 * 3], 22050, subtype="FLOAT")
+    shorter = of_tracks_of_two_seconds(folder, tmp_path)
+    files = [tmp_path / f"{name}.wav" for name in ("first", "second", "between", "song")]
+    first, second, between, song = ask(shorter, files)
+    assert ask(shorter, [tmp_path / "song.wav"], f"--timeline {tmp_path}/pictures") == [song]  # the answer stays
+    ((path, (windows, seconds, genres), title),) = drawn
+    assert (path, seconds, genres) == (tmp_path / "pictures" / "song.png", 10, sorted(GENRES))
+    assert title == "song.wav: {} {:.0%}".format(*next(iter(song["genres"].items())))
+    assert [np.isnan(window).all() for window in windows] == [number in (4, 5, 6) for number in range(9)]
+    for place, answer in ((0, first), (1, between), (2, second), (8, first)):
+        check_window(windows[place], answer["genres"])
+
+
+@pytest.mark.parametrize("case", ["linear", "waveforms linear"])
+def test_a_timeline_of_crops_has_its_first_at_the_begin_and_its_last_at_the_end(home, ask, tmp_path, drawn, case):
+    folder = home.transfers[case]
+    array = np.concatenate([np.load(array_of(home, folder, row)) for row in rows_of(folder)], axis=1)
+    content = json.loads((folder / "result.json").read_text())
+    settings = json.loads((folder.parent / "configuration.json").read_text())["spectrogram"]
+    crop = round(content["crop_seconds"] * settings["sample_rate"] / settings["hop_length"])
+    for name, part in (("song", array), ("begin", array[:, :crop]), ("end", array[:, -crop:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    begin, end = ask(folder, [tmp_path / "begin.npy", tmp_path / "end.npy"], "--num_crops 1")
+    (song,) = ask(folder, [tmp_path / "song.npy"])
+    assert ask(folder, [tmp_path / "song.npy"], f"--timeline {tmp_path}") == [song]
+    ((_, (windows, seconds, _), _),) = drawn
+    assert len(windows) == 2 * round(array.shape[1] / crop) - 1 > 1
+    assert seconds == pytest.approx(array.shape[1] * settings["hop_length"] / settings["sample_rate"])
+    check_window(windows[0], begin["genres"])
+    check_window(windows[-1], end["genres"])
+
+
+def test_two_songs_of_one_name_get_two_pictures():
+    names = predict.picture_names(["/m/a/intro.mp3", "/m/b/Intro.mp3", "/m/b/$1.wav", "/m/.x/..mp3"], "out")
+    assert [str(path) for path in names.values()] == [
+        "out/a%2Fintro.mp3.png", "out/b%2FIntro.mp3.png", "out/$1.png", "out/%2E.png"
+    ]  # fmt: skip
+
+
+def test_where_nothing_can_be_written_or_drawn_nothing_is_begun(home, tmp_path):
+    (tmp_path / "song.mp3").touch()
+    vectors = f"--exp_path {home.transfers['vectors linear'].parent} --timeline {tmp_path} a.npy"
+    for flags, message in (
+        (f"--csv {tmp_path} a.mp3", "is a folder: name a file in it"),
+        (f"--timeline {tmp_path}/song.mp3 a.mp3", "is a file: name a folder, or write --timeline last"),
+        (vectors, "as one vector, without time: leave --timeline out"),
+    ):
+        with pytest.raises(utils.UserError, match=message):
+            call(predict, flags)
 
 
 def test_vectors_that_are_none_of_its_kind_are_named(home, ask, tmp_path):

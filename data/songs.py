@@ -1,0 +1,46 @@
+"""The audio files that people mean: by their names, by a folder, by a playlist."""
+
+import re
+from pathlib import Path
+
+from data.collection import files_below
+
+PLAYLISTS = (".m3u", ".m3u8")
+
+
+def find(names):
+    """(files, left out): what ``names`` lead to, in their order and each once; (name, reason) of what is no file.
+
+    A folder stands for the audio files below it, sorted, a playlist for its entries. Any other name is a file, there
+    or not. All are text.
+    """
+    files, left_out = [], []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found = [str(file) for file in files_below(path)]
+            if not found:
+                left_out.append((name, "no audio below this folder"))
+        elif path.suffix.lower() in PLAYLISTS and path.is_file():
+            lines = entries(path)
+            found = [str(path.parent / line) for line in lines if not is_address(line)]
+            left_out += [(line, f"an address in {name}, not a file") for line in lines if is_address(line)]
+        else:
+            found = [name]
+        files += found
+    return list(dict.fromkeys(files)), left_out
+
+
+def entries(playlist):
+    """The lines of an m3u or m3u8 file that are no comments; UTF-8, or else Latin-1."""
+    content = playlist.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    lines = (line.strip() for line in re.split(r"[\r\n]+", text))  # splitlines would break names at rarer characters
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_address(line):
+    return re.match(r"\w[\w+.-]+://", line) is not None
