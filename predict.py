@@ -26,8 +26,6 @@ from evaluation import results
 from training.experiment import Experiment
 from training.networks import load_classifier
 
-LEAST_SECONDS = 0.5  # of a file: of less, any answer would be one of chance
-
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
@@ -57,13 +55,13 @@ def get_args_parser():
 def main(args):
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
-    result = choose_transfer(experiment.folder, args.transfer)
+    result = results.choose(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
     whole = result.flags.get("whole", result.num_crops == 1) and args.num_crops is None  # older ones do not say
     listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
     network = load_classifier(result, experiment, device)
-    if experiment.settings.kind != "embedding" and not (result.crop_seconds and result.num_crops):
-        raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
+    if experiment.settings.kind != "embedding":
+        results.check_crops(result)
     num_crops = result.num_crops if args.num_crops is None else args.num_crops
 
     answers, unreadable = [], 0
@@ -89,16 +87,6 @@ def main(args):
         raise utils.UserError("none of the files could be read")
 
 
-def choose_transfer(experiment, name):
-    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
-    there = {file.parent.name: results.read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
-    if not there:
-        raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
-    if name and name not in there:
-        raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
-
-
 def read_truth(path):
     """{track_id: (genre, split, "" where the table has none)}. Raises :class:`utils.UserError`."""
     try:
@@ -118,7 +106,7 @@ def listener(settings, files, seconds=None):
     arrays of this kind cannot be made of them.
     """
     audio = any(Path(file).suffix != ".npy" for file in files)
-    extract = extractors.build(settings, min_seconds=LEAST_SECONDS) if audio else None
+    extract = extractors.build(settings, min_seconds=logmel.LEAST_SECONDS) if audio else None
 
     def listen(path):
         known = settings.num_rows

@@ -25,6 +25,7 @@ from data.settings import Spectrogram
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".m4a", ".aac", ".opus", ".wma")
 SHORT_CLIP = 30  # seconds, as FMA's: settings that this does not fit into memory with are refused
+LEAST_SECONDS = 0.5  # of what is to be named: of less, any answer would be one of chance
 SILENCE = 1e-4  # peak of a full scale of 1, −80 dB: nothing that anybody hears
 PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers turn the sound down
 MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
@@ -248,7 +249,7 @@ def log_mel(waveform, settings):
     decibels = loudest = _decibels(waveform, settings)
     if settings.hop_length > settings.n_fft:
         loudest = _decibels(waveform, dataclasses.replace(settings, hop_length=max(1, settings.n_fft // 4)))
-    return (decibels - loudest.amax(dim=(-2, -1), keepdim=True)).clamp(settings.db_min, 0)
+    return (decibels - loudest.amax(dim=(-2, -1), keepdim=True)).clamp(settings.db_min, 0.0)
 
 
 def _decibels(waveform, settings):
@@ -269,17 +270,22 @@ def known_bands(path, settings):
 
 
 def encode(decibels, settings):
-    """dB → the array that is stored: float16 dB, or uint8 levels between db_min and db_max.
+    """dB → the array that is stored, see :func:`quantised`.
 
     Raises :class:`AudioError` for what is not finite: one sample of 1e30 is enough.
     """
     if not decibels.isfinite().all():
         raise AudioError("its spectrogram is not finite: it holds samples far beyond full scale")
+    return quantised(decibels, settings).numpy()
+
+
+def quantised(decibels, settings):
+    """dB → what is stored of them, a tensor: float16 dB, or uint8 levels between db_min and db_max."""
     if settings.dtype == "float16":
-        return decibels.numpy().astype(np.float16)
+        return decibels.half()
     low, high = settings.db_min, settings.db_max
     level = (decibels - low) * (255 / (high - low))
-    return level.round().clamp(0, 255).to(torch.uint8).numpy()
+    return level.round().clamp(0.0, 255.0).to(torch.uint8)
 
 
 def check_size(settings):
