@@ -138,8 +138,9 @@ def readme(facts):
         f"It hears {facts['hears']}. Each clip is measured against its own loudest moment. What was recorded at a "
         "lower sample rate lacks the upper bands, and is taken for dull music."
     )
+    text = textwrap.fill(text, 110, break_on_hyphens=False)
     outputs = ", ".join(names) if len(names) > 1 else f"{names[0]},"
-    return README.format(experiment=facts["experiment"], text=textwrap.fill(text, 110), outputs=outputs)
+    return README.format(experiment=facts["experiment"], text=text, outputs=outputs)
 
 
 @torch.no_grad()

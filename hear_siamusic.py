@@ -31,8 +31,8 @@ PROBE = 1024  # frames, to see what becomes of them
 class Model(nn.Module):
     """What HEAR asks for: sample_rate in Hz, scene_embedding_size, timestamp_embedding_size.
 
-    stride: frames between the columns of the last map; parts: that the hop is divided into; apart: seconds between
-    moments.
+    stride: frames between the columns of the last map; parts: of the hop, each with a moment of its own;
+    apart: seconds between moments.
     """
 
     def __init__(self, experiment):
