@@ -69,6 +69,7 @@ def main(args):
         raise utils.UserError(f"--out {out} is there already: choose another folder, or remove it")
     result, network = choose(experiment, args.transfer)
     facts = describe(experiment, result, network)
+    print(f"writing {result.name if result else experiment.folder}, half a minute or so", flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as parent:
         made = Path(parent) / "made"
