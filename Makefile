@@ -11,7 +11,7 @@ DEMO := --size small --data_dir demo/data
 RUNS := --exp_dir demo/exp
 LINEAR := --protocol linear
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-dev.txt requirements-optional.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Siamusic needs Python 3.11 or newer")'
 	echo "installing into .venv (PyTorch is large: this takes a few minutes, once)"
 	$(PYTHON) -m venv .venv

@@ -27,7 +27,6 @@ from pathlib import Path
 
 import utils
 
-LEAST_SECONDS = 0.5  # of a file: of less, any answer would be one of chance
 FEW = 5  # files; of more, a bar shows how far it is, and their number is told
 READERS = 2  # threads that decode the next files while the network answers
 AT_ONCE = 64  # crops in the network: an hour has a thousand
@@ -90,7 +89,7 @@ def main(args):
     check_places(args)
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
-    result = choose_transfer(experiment.folder, args.transfer)
+    result = results.choose(experiment.folder, args.transfer)
     truth = read_truth(args.truth) if args.truth else {}
     files = find_files(args.files)
     listen = Listener(experiment, result, files, args.num_crops, with_windows=args.timeline is not None)
@@ -126,16 +125,6 @@ def find_files(names):
     if not files:
         raise utils.UserError("no audio file is named: give files, folders that hold some, or playlists")
     return files
-
-
-def choose_transfer(experiment, name):
-    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
-    there = {file.parent.name: results.read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
-    if not there:
-        raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
-    if name and name not in there:
-        raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
 
 
 def read_truth(path):
@@ -178,9 +167,9 @@ class Listener:
         if self.is_vector and with_windows:
             raise utils.UserError(f"{result.name} hears a file as one vector, without time: leave --timeline out")
         audio = any(Path(file).suffix != ".npy" for file in files)
-        self.extract = extractors.build(self.settings, min_seconds=LEAST_SECONDS) if audio else None
-        if not self.is_vector and not (result.crop_seconds and result.num_crops):
-            raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
+        self.extract = extractors.build(self.settings, min_seconds=logmel.LEAST_SECONDS) if audio else None
+        if not self.is_vector:
+            results.check_crops(result)
         whole = result.flags.get("whole", result.num_crops == 1) and num_crops is None  # older ones do not say
         self.piece_seconds = result.crop_seconds if whole and not self.is_vector else None
         self.num_frames = None if self.is_vector else self.settings.frames_in(result.crop_seconds)

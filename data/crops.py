@@ -177,8 +177,9 @@ def even_starts(lengths, num_frames, num_crops):
 
 def cut_evenly(x, num_frames, num_crops):
     """One whole spectrogram (F, T) → (num_crops, 1, F, num_frames); a shorter one is repeated."""
-    starts = even_starts(torch.tensor([x.shape[1]]), num_frames, num_crops)[0]
-    frames = (starts[:, None] + torch.arange(num_frames)) % x.shape[1]
+    length = torch.tensor([x.shape[1]])
+    starts = even_starts(length, num_frames, num_crops)[0]
+    frames = (starts[:, None] + torch.arange(num_frames)) % length
     return x[:, frames.to(x.device)].transpose(0, 1).unsqueeze(1)
 
 

@@ -311,6 +311,22 @@ def read(folder):
     return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
 
 
+def choose(experiment, name):
+    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
+    there = {file.parent.name: read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
+    if not there:
+        raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
+    if name and name not in there:
+        raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
+    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
+
+
+def check_crops(result):
+    """Raises :class:`utils.UserError` where it cannot be repeated: older results do not say by which crops."""
+    if not (result.crop_seconds and result.num_crops):
+        raise utils.UserError(f"the result.json of {result.name} does not say by which crops it was tested")
+
+
 def network_of(summary, configuration):
     """The record of what made the features (see :class:`Result`), also of a result.json that has none yet."""
     if "network" in summary:

@@ -84,6 +84,12 @@ class Conv8(nn.Sequential):
         ]
         super().__init__(*layers, halving(256, 512, dilation), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
+    def maps(self, x):
+        """The last map alone."""
+        for layer in list(self)[:-2]:
+            x = layer(x)
+        return [x]
+
 
 def halving(before, after, dilation):
     return nn.Conv2d(before, after, kernel_size=3, stride=2, padding=dilation, dilation=dilation)

@@ -63,6 +63,7 @@ def test_a_batch_is_the_same_as_its_clips_one_by_one():
     batch = torch.stack([torch.from_numpy(tone(2.0)), torch.randn(2 * RATE) * 0.1])
     both = logmel.log_mel(batch, settings)
     torch.testing.assert_close(both[1], logmel.log_mel(batch[1], settings))
+    torch.testing.assert_close(logmel.log_mel(batch, settings, logmel.mel_power_anywhere), both, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import preprocessing
 import train_simsiam
 import transfer
 import utils
-from evaluation import plots, report
+from evaluation import plots, report, results
 from models import backbones, samplecnn
 
 GENRES = {"bright": 0.3, "dark": 0.03, "middle": 0.1}  # radians per sample
@@ -255,7 +255,7 @@ def test_older_results_without_a_validation_accuracy_do_not_stop_it(home, tmp_pa
     content = json.loads((experiment / name / "result.json").read_text())
     del content["validation_accuracy"]
     (experiment / name / "result.json").write_text(json.dumps(content))
-    assert predict.choose_transfer(experiment, None).folder.name != name
+    assert results.choose(experiment, None).folder.name != name
 
 
 # ------------------------------------------------------------------ what it prints, and refuses
