@@ -126,7 +126,10 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("running")
-    group.add_argument("--seed", type=utils.whole, default=0, help="same seed, machine and --precision: same weights")
+    group.add_argument(
+        "--seed", type=utils.whole, default=0,
+        help="same seed, machine and --precision fp32 or bf16: same weights",
+    )  # fmt: skip
     group.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     utils.precision_flags(group)
     group.add_argument(
@@ -195,6 +198,7 @@ def main(args):
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     distributed.check_divides(flags.batch_size)
+    distributed.check_compile(flags.compile)
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     check_fits(flags, folder.settings.num_rows, num_frames)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)
@@ -449,7 +453,7 @@ def load_checkpoint(folder, method, optimiser, flags, device):
     file = folder / "checkpoint.pth"
     if not file.exists():
         return [], None
-    state = utils.load_weights(file, device)
+    state = utils.load_weights(file)  # not on the device: an optimiser that counts its steps there reads them back
     try:
         method.load_state_dict(state["method"])
         optimiser.load_state_dict(state["optimiser"])

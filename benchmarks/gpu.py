@@ -21,6 +21,8 @@ PEAKS = {  # dense bfloat16 TFLOP/s of the data sheets; the first name that is p
 }  # fmt: skip
 # in a trace; ``item`` of a GPU's tensor is the first, and a copy from or to memory that is not pinned waits as well
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "Memcpy HtoD (Pageable", "Memcpy DtoH (Device -> Pageable")
+EVENTS = ("cudaEventSynchronize",)  # by which the progress bar's loss, a step old, is waited for
+WATCHED = 40  # steps, twice as many as lie between two losses that the progress bar shows
 COUNTED = 8  # clips that the arithmetic is counted on
 
 
@@ -122,14 +124,17 @@ class Bench:
             x, bf16 = next(iter(loop.views)), on_gpu
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats(self.device)
+                others = torch.cuda.memory_allocated(self.device)
             real, ratio = by_turns(
                 lambda: bare_round(loop, x, bf16), lambda: real_round(loop, bf16), self.size.rounds
             )[1:]
         except torch.OutOfMemoryError:
+            real = None  # what is emptied here would still be held by the error
+        if real is None:
             torch.cuda.empty_cache()
             return "out of memory | | | | |"
         done, peak = real * batch * flops / 1e12, peak_of(self.device)
-        memory = f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB" if on_gpu else "–"
+        memory = f"{(torch.cuda.max_memory_allocated(self.device) - others) / 2**30:.1f} GiB" if on_gpu else "–"
         share = f"{done / peak:.0%}" if peak else "–"
         return f"{real * batch:.0f} | {ratio:.3f} | {done:.3g} | {share} | {memory} |"
 
@@ -142,13 +147,19 @@ class Bench:
         return counter.get_total_flops() / COUNTED
 
     def waits(self):
-        """An epoch waits at its end; one that is twice as long waits no more often if no step does."""
-        yield "| waits for the GPU | --aug | in an epoch | in one of twice the steps | in each further step |"
-        yield "|---|---|---:|---:|---:|"
+        """An epoch waits at its end; one that is twice as long waits no more often if no step does.
+
+        Only the progress bar waits, for every twentieth loss, by an event that lies a step back.
+        """
+        steps = WATCHED if self.device.type == "cuda" else self.size.steps
+        head = f"in {steps} steps | in {2 * steps} | each further step | events, the same | target"
+        yield f"| waits for the GPU | --aug | {head} |"
+        yield "|---|---|---:|---:|---:|---:|---:|"
         for aug in augment.FAMILIES:
-            counts = [self.waits_in(aug, steps) for steps in (2 * self.size.steps, self.size.steps)]
-            cells = f"{counts[1]} | {counts[0]} | {(counts[0] - counts[1]) / self.size.steps:g}"
-            yield f"| {self.size.cases[-1].name} | {aug} | {cells if self.device.type == 'cuda' else 'no GPU | |'} |"
+            (many, reads), (few, fewer) = (self.waits_in(aug, number) for number in (2 * steps, steps))
+            cells = f"{few} | {many} | {(many - few) / steps:g} | {(reads - fewer) / steps:g}"
+            cells = cells if self.device.type == "cuda" else "no GPU | | |"
+            yield f"| {self.size.cases[-1].name} | {aug} | {cells} | 0; one in 20 |"
 
     def waits_in(self, aug, steps):
         loop, bf16 = self.loop(self.size.cases[-1], self.size.usual, aug, False, steps), self.device.type == "cuda"
@@ -156,10 +167,14 @@ class Bench:
         on = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bf16 else [])]
         with profile(activities=on) as trace:
             real_round(loop, bf16)
-        return sum(event.count for event in trace.key_averages() if event.key.startswith(WAITS))
+        counted = trace.key_averages()
+        return tuple(sum(one.count for one in counted if one.key.startswith(names)) for names in (WAITS, EVENTS))
 
     def learning(self):
-        """The same epochs in float32 on both devices: same seed, same weights, same crops, no augmentation."""
+        """The same epochs in float32 on both devices: same seed, same weights, same crops, no augmentation.
+
+        By SGD: AdamW divides a gradient by its own size: where that is nothing but rounding, the step is chance.
+        """
         yield "| loss after 1 … 5 short epochs | " + " | ".join("12345") + " | largest difference | target |"
         yield "|---|" + "---:|" * 7
         torch.set_float32_matmul_precision("highest")
@@ -167,7 +182,7 @@ class Bench:
         case, curves = self.size.cases[-1], []
         folder = write_folder(self.work, case.bands, num_tracks_for(16 * self.size.steps))
         for device in (torch.device("cpu"), self.device):
-            loop = prepare(case, "none", 16, folder, device)
+            loop = prepare(case._replace(flags=f"{case.flags} --optim SGD"), "none", 16, folder, device)
             curves.append([real_epoch(loop, False, epoch)["loss"] for epoch in range(1, 6)])
         off = max(abs(one - other) for one, other in zip(*curves, strict=True))
         on_cpu, on_device = (" | ".join(f"{loss:.4f}" for loss in curve) for curve in curves)
@@ -182,7 +197,7 @@ class Bench:
         loaded = time.perf_counter() - begin
         seconds = real_epoch(loop, self.device.type == "cuda", 1)["seconds"]
         clips = len(loop.views) * batch
-        yield "| a large set | tracks of 30 s | clips/s | s to load | s of an epoch | target |"
+        yield "| a large set | tracks of 30 s | clips/s | s to make and load | s of an epoch | target |"
         yield "|---|---:|---:|---:|---:|---:|"
         what = f"{case.name}, batch {batch}"
         yield f"| {what} | {clips} | {clips / seconds:.0f} | {loaded:.1f} | {seconds:.1f} | ≤ 10 |"

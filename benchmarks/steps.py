@@ -187,7 +187,7 @@ def describe(bf16, memory_format):
 def beside_bare(loop, bf16, memory_format, rounds):
     """(steps/s of the bare loop, of the real one, median ratio of a round)."""
     bare, x = in_format(loop, memory_format), next(iter(loop.views))
-    return by_turns(lambda: bare_round(bare, x, bf16), lambda: real_round(loop, bf16), rounds)
+    return by_turns(lambda: bare_round(bare, x, bf16), lambda: real_round(loop, loop.flags.bf16), rounds)
 
 
 def half_beside_full(loop, rounds):

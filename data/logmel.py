@@ -327,6 +327,8 @@ def check_settings(settings):
             f"--f_min {settings.f_min:g} and --f_max {settings.f_max:g} must satisfy "
             f"0 <= f_min < f_max <= {nyquist:g} Hz (half of --sr)"
         )
+    if settings.n_fft % 2:
+        raise utils.UserError(f"--n_fft {settings.n_fft} is odd: its bins end below half of --sr, where mel filters end")
     check_size(settings)
     empty = int((filters_of(settings).amax(dim=0) == 0).sum())
     if empty:

@@ -80,7 +80,8 @@ def macro_f1_interval(prediction, truth, num_genres, artists=None, resamples=2_0
     """95 % bootstrap interval ``[low, high]`` of macro F1; prediction, truth: (N,) indices of genres."""
     cells = truth * num_genres + prediction  # of the confusion matrix
     draws = resample_counts(cells, num_genres**2, artists, resamples, seed).reshape(-1, num_genres, num_genres)
-    return percentile_interval(precision_recall_f1(draws)[2][:, np.unique(truth)].mean(1))
+    f1, there = precision_recall_f1(draws)[2], draws.sum(2) > 0  # a draw without a genre says nothing of it
+    return percentile_interval((f1 * there).sum(1) / there.sum(1))
 
 
 def log_loss(probabilities, truth):

@@ -27,6 +27,11 @@ class Ruler(nn.Module):
     def fit(self, batches, seed=0):
         """batches: spectrograms (B, 1, F, T) of training tracks."""
 
+    def __call__(self, *args):
+        """In float32 also where a network beside it computes in bfloat16: the same ruler everywhere."""
+        with torch.autocast(args[0].device.type, enabled=False):
+            return super().__call__(*args)
+
 
 class BandStatistics(Ruler):
     """Mean and deviation of every mel band and of its change from frame to frame: (B, 1, F, T) → (B, 4F)."""

@@ -128,6 +128,15 @@ def number_from_first(number):
     return told.item()
 
 
+def all_say(yes):
+    """Whether every process says yes."""
+    if not dist.is_initialized():
+        return yes
+    told = torch.tensor([float(yes)])
+    dist.all_reduce(told, dist.ReduceOp.MIN)
+    return bool(told.item())
+
+
 def num_processes():
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -141,6 +150,12 @@ def check_divides(batch_size):
     if batch_size % num_processes():
         parts = f"the {num_processes()} processes, which take equal parts of it"
         raise utils.UserError(f"--batch_size {batch_size} is not a multiple of {parts}")
+
+
+def check_compile(asked):
+    """Raises :class:`utils.UserError` for what has never been seen to end: compiled steps of several processes."""
+    if asked and num_processes() > 1:
+        raise utils.UserError("--compile goes with one process: leave it out under torchrun")
 
 
 def mine(batch):

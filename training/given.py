@@ -96,7 +96,7 @@ class Given:
 
     def kept(self, seed):
         """What is kept of the features of a seed."""
-        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut))
+        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut, self.flags.train_split))
 
     def recipe(self, seed, num_train):
         """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
@@ -150,19 +150,21 @@ def choose_bf16(flags, cut, network, shelf, num_rows):
         if network.only_rulers:
             return False
         for bf16 in (True, False):
-            kept = Kept(shelf, made_by(network.start, flags.seed, dataclasses.replace(cut, bf16=bf16)))
+            one = dataclasses.replace(cut, bf16=bf16)
+            kept = Kept(shelf, made_by(network.start, flags.seed, one, flags.train_split))
             if kept.has("training") or kept.has("validation"):
                 return bf16
     training = not PROTOCOLS[flags.protocol].frozen
     return precision.choose(flags, num_rows, cut.num_frames, cut.device, training)
 
 
-def made_by(network, seed, cut):
+def made_by(network, seed, cut, train_split):
     """What features depend on beside the arrays, the weights and the code, as JSON holds it."""
     one = dataclasses.replace(network, seed=seed if network.seeded else None)
+    shown = train_split if network.seeded else None  # what has a seed is fitted to training tracks
     heard = {field.name: getattr(cut, field.name) for field in dataclasses.fields(cut)}
     heard["normalise"], heard["device"] = dataclasses.asdict(cut.normalise), cut.device.type
-    return {"network": dataclasses.asdict(one), "cut": heard}
+    return {"network": dataclasses.asdict(one), "cut": heard, "shown": shown}
 
 
 def new_flags(flags):

@@ -66,8 +66,8 @@ class Ear:
         """The features (D,) of an audio file, prepared as predict.py does it. Raises AudioError, UserError."""
         settings, normalise = self.experiment.settings, self.cut.normalise
         extractor = extractors.build(settings, min_seconds=LEAST_SECONDS)
-        arrays = extractor.pieces(path, self.piece_seconds) if self.piece_seconds else [extractor(path)]
-        pieces = [settings.decode(torch.from_numpy(array)) for array in arrays]
+        arrays = extractor.pieces(path, self.piece_seconds)[0] if self.piece_seconds else [extractor(path)]
+        pieces = [settings.decode(torch.from_numpy(array)) for array in arrays if array is not None]  # None: silent
         x = torch.cat([cut_evenly(piece, self.cut.num_frames, self.cut.num_crops) for piece in pieces])
         x = normalise(x.to(self.cut.device))
         if settings.kind == "spectrogram":

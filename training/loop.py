@@ -93,6 +93,7 @@ class EpochSoFar:
         return time.perf_counter() - self.begin
 
     def state(self):
+        self.loss.value()  # what is not finite is not saved over what was
         return {
             "steps": self.loss.steps, "loss": self.loss.total, "projections": list(self.projections),
             "seconds": self.seconds, "chance": utils.chance_state(),
@@ -100,7 +101,8 @@ class EpochSoFar:
 
     def go_on_from(self, state):
         """Puts back what :meth:`state` has said, the state of chance too."""
-        self.loss.steps, self.loss.total = state["steps"], state["loss"].clone()
-        self.projections.extend(state["projections"])
+        device = self.loss.total.device
+        self.loss.steps, self.loss.total = state["steps"], state["loss"].to(device, copy=True)
+        self.projections.extend(z.to(device) for z in state["projections"])
         self.begin -= state["seconds"]
         utils.restore_chance(state["chance"])

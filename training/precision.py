@@ -4,6 +4,7 @@ Axes: B batch, F mel band, T frame.
 """
 
 import functools
+import statistics
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def choose(flags, num_rows, num_frames, device, training):
         print(f"note: {flags.backbone} cannot be trained in bfloat16 on this {device}: float32 it is")
     if asked != "auto" or device.type == "cuda":
         return right
-    if not right or not has_bf16(device):
+    if not distributed.all_say(right and has_bf16(device)):
         return False
     rate = speed_up(flags.backbone, flags.pool, num_rows, min(num_frames, MOST_FRAMES), training)
     rate = distributed.number_from_first(rate)
@@ -52,10 +53,11 @@ def has_bf16(device):
 
 
 def speed_up(backbone, pool, num_rows, num_frames, training):
-    """How many times as fast as in float32 a step is in bfloat16 on this CPU; the best of a second counts."""
+    """How many times as fast as in float32 a step is in bfloat16 on this CPU: the median of a second's pairs."""
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        network = backbones.build(backbone, num_rows, pool).train(training).to(memory_format=torch.channels_last)
+        network = backbones.build(backbone, num_rows, pool).train(training)
+        network = network.to(memory_format=backbones.memory_format(backbone, torch.device("cpu")))
         x = torch.randn(MOST_CROPS, 1, num_rows, num_frames)
     number = 2
     while seconds_of(network, x[:number], False) < LEAST_SECONDS and number < MOST_CROPS:
@@ -65,8 +67,7 @@ def speed_up(backbone, pool, num_rows, num_frames, training):
     found = []
     while not found or time.perf_counter() - begin < SECONDS:
         found.append((step(False), step(True)))
-    fp32, bf16 = map(min, zip(*found, strict=True))
-    return fp32 / bf16
+    return statistics.median(fp32 / bf16 for fp32, bf16 in found)
 
 
 def seconds_of(network, x, bf16):

@@ -104,13 +104,15 @@ def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen,
 
 @torch.no_grad()
 def average_into(averaged, network, step, decay=0.99):
-    """Exponential moving average of all weights (Polyak & Juditsky 1992), of a tenth of the steps while they are few.
+    """Exponential moving average of parameters (Polyak & Juditsky 1992), of a tenth of the steps while they are few.
 
     On small collections single steps wander by more than an epoch improves.
     """
     share = max(1 - decay, 10 / (10 + step))
-    for mean, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        mean.lerp_(new, share) if mean.is_floating_point() else mean.copy_(new)
+    for mean, new in zip(averaged.parameters(), network.parameters(), strict=True):
+        mean.lerp_(new, share)
+    for mine, new in zip(averaged.buffers(), network.buffers(), strict=True):  # of which some are infinite
+        mine.copy_(new)
 
 
 def describe_epoch(row, num_epochs):

@@ -5,6 +5,7 @@ Axes: B batch, S sample, F mel band, T frame, K crops, D feature dimension, C ge
 
 import dataclasses
 
+import torch
 from torch import nn
 
 import utils
@@ -45,8 +46,10 @@ class FromWaveform(nn.Module):
     def spectrogram(self, waveform, hop_length=None):
         """(B, S) → (B, F, T), normalised, as precise as what is stored; at ``hop_length``, or its own."""
         settings = dataclasses.replace(self.settings, hop_length=hop_length or self.settings.hop_length)
-        stored = logmel.quantised(logmel.log_mel(waveform, settings, logmel.mel_power_anywhere), settings)
-        return self.normalise(settings.decode(stored))
+        decibels = logmel.log_mel(waveform, settings, logmel.mel_power_anywhere)
+        silent = waveform.abs().amax(-1) < logmel.SILENCE  # its maximum is nothing to measure by
+        decibels = torch.where(silent[:, None, None], settings.db_min, decibels)
+        return self.normalise(settings.decode(logmel.quantised(decibels, settings)))
 
     def crops(self, x):
         """(B, F, T) → (K · B, 1, F, num_frames), crop after crop."""
