@@ -328,7 +328,7 @@ def check_settings(settings):
             f"0 <= f_min < f_max <= {nyquist:g} Hz (half of --sr)"
         )
     if settings.n_fft % 2:
-        raise utils.UserError(f"--n_fft {settings.n_fft} is odd: its bins end below half of --sr, where mel filters end")
+        raise utils.UserError(f"--n_fft {settings.n_fft} is odd: its bins end below half of --sr, mel filters do not")
     check_size(settings)
     empty = int((filters_of(settings).amax(dim=0) == 0).sum())
     if empty:
