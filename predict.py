@@ -30,7 +30,10 @@ def get_args_parser():
     )  # fmt: skip
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
-    parser.add_argument("--top", type=utils.count, default=3, help="genres to show for each file")
+    parser.add_argument(
+        "--top", type=utils.count,
+        help="genres or tags to show for each file (default: three genres; of tags those above 50 %%, or else five)",
+    )  # fmt: skip
     parser.add_argument(
         "--truth", metavar="CSV",
         help="track_id,genre_top (a tracks.csv): the true genre of a file that is named as a track is shown, too",
@@ -56,6 +59,7 @@ from data import extractors, logmel, vectors
 from data.crops import cut_evenly
 from evaluation import results
 from training.experiment import Experiment
+from training.labels import KINDS
 from training.networks import load_classifier
 
 
@@ -63,6 +67,9 @@ def main(args):
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = choose_transfer(experiment.folder, args.transfer)
+    kind = KINDS[result.task]
+    if args.truth and result.task == "tags":
+        raise utils.UserError(f"--truth goes with genres; {result.name} tells tags")
     truth = read_truth(args.truth) if args.truth else {}
     whole = result.flags.get("whole", result.num_crops == 1) and args.num_crops is None  # older ones do not say
     listen = listener(experiment.settings, args.files, result.crop_seconds if whole else None)
@@ -79,8 +86,9 @@ def main(args):
         try:
             pieces, known = listen(Path(file))
             crops = crops_of(pieces, known, experiment, result, num_crops)
-            probabilities = predict(network, crops.to(device), result.name)
-            answer["genres"] = dict(sorted(zip(result.genres, probabilities, strict=True), key=lambda pair: -pair[1]))
+            probabilities = predict(network, crops.to(device), result.name, kind)
+            pairs = zip(result.genres, probabilities, strict=True)
+            answer[result.task] = dict(sorted(pairs, key=lambda pair: -pair[1]))
         except (logmel.AudioError, UnicodeEncodeError) as error:
             unreadable += 1
             answer["error"] = str(error)
@@ -89,19 +97,24 @@ def main(args):
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     else:
         print(f"by {result.name} ({result.protocol}, {result.network_name})")
-        print(table(answers, args.top))
+        print(table(answers, lambda answer: kind.shown([*answer[result.task].items()], args.top)))
     if unreadable == len(args.files):
         raise utils.UserError("none of the files could be read")
 
 
 def choose_transfer(experiment, name):
-    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
+    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`.
+
+    One of tags speaks only where none is of genres.
+    """
     there = {file.parent.name: results.read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
         raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
     if name and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
+    if name:
+        return there[name]
+    return max(there.values(), key=lambda result: (result.task == "genres", result.validation_score or 0))
 
 
 def read_truth(path):
@@ -167,7 +180,7 @@ def crops_of(pieces, known, experiment, result, num_crops):
 
 
 @torch.no_grad()
-def predict(network, crops, name):
+def predict(network, crops, name, kind):
     """Probabilities (list of C floats) of one file: logits averaged over its crops.
 
     Raises :class:`utils.UserError` where the classifier ``name`` gives none.
@@ -175,7 +188,7 @@ def predict(network, crops, name):
     logits = network(crops).float().mean(0)
     if not logits.isfinite().all():  # of an array that is
         raise utils.UserError(f"{name} answers with what is no number: run transfer.py again")
-    return logits.softmax(0).tolist()
+    return kind.answer(logits).tolist()
 
 
 def seen_before(answers):
@@ -185,8 +198,8 @@ def seen_before(answers):
     return f" ({', '.join(there)}, which it has seen: this says little)" if there else ""
 
 
-def table(answers, top):
-    """One line for each file, and how many are right where the truth is known."""
+def table(answers, shown):
+    """One line for each file, and how many are right where the truth is known; shown(answer) → [(name, share)]."""
     names = [utils.printable(answer["file"]) for answer in answers]
     width = max(map(len, names))
     truths = [answer.get("truth", "?") for answer in answers]
@@ -198,8 +211,7 @@ def table(answers, top):
         if "error" in answer:
             lines.append(f"{line}could not be read: {answer['error']}")
             continue
-        best = list(answer["genres"].items())[:top]
-        lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in best))
+        lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in shown(answer)))
     judged = [answer for answer in answers if "truth" in answer and "genres" in answer]
     if judged:
         right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)

@@ -307,7 +307,7 @@ def test_what_cannot_be_read_is_named_beside_the_answers(home, ask, tmp_path):
 
 def test_a_file_is_one_line_whatever_its_name():
     answers = [{"file": "a\nb.mp3", "error": "no such file"}, {"file": "c.mp3", "genres": {"Rock": 1.0}}]
-    assert predict.table(answers, top=3).splitlines() == [
+    assert predict.table(answers, lambda answer: [*answer["genres"].items()][:3]).splitlines() == [
         "a\\nb.mp3  could not be read: no such file",
         "c.mp3     Rock 100%",
     ]

@@ -91,6 +91,9 @@ def resolve(args, experiment, folder):
         raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
     if args.label_fraction < 1 and args.patience:
         raise utils.UserError("--patience goes by all validation labels: not with --label_fraction below 1")
+    for flag in ("label_fraction", "train_sizes", "sweep_layers"):
+        if args.labels and getattr(args, flag) not in (None, False, 1):
+            raise utils.UserError(f"--{flag} draws or judges by genre: not with --labels")
     if args.sweep_layers:
         check_sweep(args, experiment, name)
     if not protocol.frozen:
