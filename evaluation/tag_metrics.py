@@ -26,10 +26,10 @@ def summarise(probabilities, truth, tags, artists=None, seed=0):
     artists = drawn_together(artists)
     found = areas(probabilities, truth, np.ones((1, len(truth)), dtype=int))[:, 0]
     drawn = areas(probabilities, truth, drawn_tracks(len(truth), artists, seed=seed))
-    macro, spread = found.mean(1), np.nanmean(drawn, axis=2)
+    macro, spread = found.mean(1), _mean(drawn)
     numbers = {}
     for figure, value, draws in zip(FIGURES, macro, spread, strict=True):
-        numbers |= {figure: float(value), f"{figure}_ci95": percentile_interval(draws)}
+        numbers |= {figure: float(value), f"{figure}_ci95": _interval(draws)}
     return {
         **numbers,
         "n_test": len(truth),
@@ -43,8 +43,19 @@ def _row(truth, found, drawn):
     """What is said of one tag; truth (N,), found (2,), drawn (2, R)."""
     row = {"n_test": int(truth.sum())}
     for figure, value, draws in zip(FIGURES, found, drawn, strict=True):
-        row |= {figure: float(value), f"{figure}_ci95": percentile_interval(draws[np.isfinite(draws)])}
+        row |= {figure: float(value), f"{figure}_ci95": _interval(draws)}
     return row
+
+
+def _mean(drawn):
+    """Over the tags (…, C) of which the draw says something; NaN where that is none."""
+    there = np.isfinite(drawn)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, drawn, 0).sum(-1) / there.sum(-1)
+
+
+def _interval(draws):
+    return percentile_interval(draws[np.isfinite(draws)])
 
 
 def macro_pr_auc(probabilities, truth):
@@ -60,9 +71,9 @@ def paired_difference(probabilities_a, probabilities_b, truth, artists=None, see
     """
     truth = np.asarray(truth).astype(bool)
     drawn = drawn_tracks(len(truth), artists, seed=seed)
-    a, b = (np.nanmean(areas(one, truth, drawn)[1], axis=1) for one in (probabilities_a, probabilities_b))
+    a, b = (_mean(areas(one, truth, drawn)[1]) for one in (probabilities_a, probabilities_b))
     difference = macro_pr_auc(probabilities_a, truth) - macro_pr_auc(probabilities_b, truth)
-    return {"difference": difference, "ci95": percentile_interval(a - b)}
+    return {"difference": difference, "ci95": _interval(a - b)}
 
 
 def drawn_tracks(num_tracks, artists=None, resamples=RESAMPLES, seed=0):
