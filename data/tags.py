@@ -18,7 +18,7 @@ import utils
 COLUMNS = ["track_id", "tag"]
 NAME = "tags.csv"
 MOST_FREQUENT = 50  # of MagnaTagATune
-SPLIT_OF = {**dict.fromkeys("0123456789ab", "training"), "c": "validation", **dict.fromkeys("def", "test")}
+FOLDERS = {"training": "0123456789ab", "validation": "c", "test": "def"}  # by split
 
 
 def get_args_parser():
@@ -117,11 +117,12 @@ def magnatagatune(path):
     The file is separated by tabs: clip_id, a column of 0 and 1 for each tag, mp3_path. A track's id is the name of
     its file, as preprocessing.py --source gives it.
     """
+    split_of = {folder: split for split, folders in FOLDERS.items() for folder in folders}
     try:
         table = pd.read_csv(path, sep="\t", dtype={"clip_id": str, "mp3_path": str})
         files = [PurePosixPath(file) for file in table["mp3_path"]]
         marks = table.drop(columns=["clip_id", "mp3_path"]).astype(int)
-        split_of = [SPLIT_OF[file.parts[0]] for file in files]
+        split = [split_of[file.parts[0]] for file in files]
     except FileNotFoundError:
         raise utils.UserError(f"--magnatagatune {path} does not exist") from None
     except (KeyError, ValueError, TypeError, IndexError):
@@ -129,9 +130,9 @@ def magnatagatune(path):
     frequent = marks.sum().sort_values(ascending=False, kind="stable").index[:MOST_FREQUENT]
     marks = marks[frequent].to_numpy()
     tags, splits = [], {}
-    for file, split, row in zip(files, split_of, marks, strict=True):
+    for file, where, row in zip(files, split, marks, strict=True):
         if row.any():
-            splits[file.stem] = split
+            splits[file.stem] = where
             tags += [(file.stem, tag) for tag in frequent[row == 1]]
     return tags, splits
 
