@@ -9,6 +9,7 @@
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by
 pair: the interval of the difference in accuracy (paired bootstrap) and McNemar's exact p. Where it is known who made
 the tracks, all of this is over artists: the tracks of one are not independent (p: exact sign-flip test).
+Taggers (transfer.py --labels) are compared among themselves, by PR-AUC and the paired bootstrap, without a p.
 """
 
 import utils
@@ -23,16 +24,19 @@ COLUMNS = (  # key of a row, heading, alignment
     ("accuracy", "accuracy % [95 %]", "r"),
     ("seeds", "over seeds", "r"),
     ("macro_f1", "macro F1", "r"),
+    ("pr_auc", "PR-AUC % [95 %]", "r"),
     ("roc_auc", "ROC-AUC", "r"),
     ("difference", "difference % [95 %]", "r"),
     ("p", "p", "r"),
 )
 CSV_COLUMNS = (
-    *("result", "method", "backbone", "baseline", "layer", "protocol"),
+    *("result", "task", "method", "backbone", "baseline", "layer", "protocol"),
     *("dataset", "train_split", "label_fraction", "n_train", "n_test", "num_seeds", "accuracy_mean", "accuracy_std"),
+    *("pr_auc_mean", "pr_auc_std"),
     *("resampled", "n_resampled"),
     *("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"),
     *("balanced_accuracy", "macro_precision", "macro_recall", "roc_auc", "average_precision"),
+    *("pr_auc", "pr_auc_low", "pr_auc_high", "roc_auc_low", "roc_auc_high", "validation_pr_auc"),
     *("log_loss", "calibration_error", "validation_accuracy", "crop_accuracy"),
     *("compared_to", "difference", "difference_low", "difference_high", "p", "p_over"),
 )
@@ -60,18 +64,19 @@ def get_args_parser():
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
     get_args_parser().parse_args()
 
-from evaluation import report, results, statistics, tables
+from evaluation import report, results, statistics, tables, tag_metrics
 
 
 def main(args):
     found = read_all(args.experiments, args.exp_dir)
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
+    check_task([*found, baseline] if baseline else found)
     apart = [result for result in found if not baseline or result.folder != baseline.folder]
     mean = [results.together(apart)] if args.together else []
     if baseline and baseline.folder not in [result.folder for result in found]:
         found.append(baseline)
     found += mean
-    found.sort(key=lambda result: -result.metrics["accuracy"])
+    found.sort(key=lambda result: -result.score)
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
     lines = [*warnings(found), *footnotes(rows, baseline)]
     keys, head, align = zip(*COLUMNS, strict=True)
@@ -107,6 +112,14 @@ def read_baseline(name, exp_dir):
     return results.read(folders[0])
 
 
+def check_task(found):
+    """Raises :class:`utils.UserError` where some results are of genres and some of tags."""
+    names = {result.task: result.name for result in found}
+    if len(names) > 1:
+        genres, tags = names["genres"], names["tags"]
+        raise utils.UserError(f"{genres} tells genres and {tags} tags: name results of one kind, EXP/TRANSFER")
+
+
 # ------------------------------------------------------------------ numbers
 
 
@@ -115,43 +128,54 @@ def row_of(result, baseline):
     summary = result.summary
     row = {name: summary[name] for name in CSV_COLUMNS if name in summary}
     row |= {"result": result.name, "network": result.network_name, "method": result.network["method"]}
-    for name in ("accuracy", "macro_f1"):
+    for name in ("accuracy", "macro_f1", "pr_auc", "roc_auc"):
         row[f"{name}_low"], row[f"{name}_high"] = summary.get(f"{name}_ci95") or (None, None)
-    over_seeds = (result.seeds or {}).get("accuracy")
+    over_seeds = (result.seeds or {}).get(result.main)
     if over_seeds:
-        row["accuracy_mean"], row["accuracy_std"] = over_seeds["mean"], over_seeds["std"]
+        row[f"{result.main}_mean"], row[f"{result.main}_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
     if result is baseline or (result.folder and result.folder == baseline.folder):
         return row
     row["compared_to"] = baseline.name
-    correct = correct_on_the_same_tracks(result, baseline)
-    return row | compare_pairs(*correct, results.artists_of(result, baseline)) if correct else row
+    if not results.same_tracks(result, baseline):
+        return row
+    return row | COMPARED[result.task](result, baseline, results.artists_of(result, baseline))
+
+
+def compare_tags(a, b, artists):
+    """The part of a row that says how much better the tagger ``a`` is than ``b``; artists: (N,) or None."""
+    columns = [results.PROBABILITY + tag for tag in a.genres]
+    others = b.predictions.loc[a.predictions.index, columns].to_numpy()
+    paired = tag_metrics.paired_difference(a.probabilities, others, a.truth, artists)
+    return difference_of(paired)
+
+
+def compare_genres(a, b, artists):
+    """The part of a row that says how much better ``a`` is than ``b``; artists: (N,) or None."""
+    order = a.predictions.index
+    tables = [one.predictions.loc[order] for one in (a, b)]
+    return compare_pairs(*((table["truth"] == table["prediction"]).to_numpy() for table in tables), artists)
+
+
+COMPARED = {"genres": compare_genres, "tags": compare_tags}
+
+
+def difference_of(paired):
+    low, high = paired["ci95"]
+    return {"difference": paired["difference"], "difference_low": low, "difference_high": high}
 
 
 def compare_pairs(a, b, artists):
     """The part of a row that says how much better ``a`` is than ``b``, each (N,) booleans; artists: (N,) or None."""
-    paired = statistics.paired_bootstrap(a, b, artists)
-    low, high = paired["ci95"]
     if artists is None:
         p, over = statistics.mcnemar(a, b), "tracks"
     else:
         p, over = statistics.sign_flip(a, b, artists), "artists"
-    difference = {"difference": paired["difference"], "difference_low": low, "difference_high": high}
-    return {**difference, "p": p, "p_over": over}
-
-
-def correct_on_the_same_tracks(a, b):
-    """Which tracks each has right, two (N,) of booleans in the same order; None when the tracks are not the same."""
-    if not results.same_tracks(a, b):
-        return None
-    order = a.predictions.index
-    return [
-        (table["truth"] == table["prediction"]).loc[order].to_numpy() for table in (a.predictions, b.predictions)
-    ]
+    return {**difference_of(statistics.paired_bootstrap(a, b, artists)), "p": p, "p_over": over}
 
 
 def best_on_the_same_tracks(result, found):
-    """The first of ``found``, which are sorted by accuracy, that ``result`` can be compared to."""
+    """The first of ``found``, the best first, that ``result`` can be compared to."""
     return next(other for other in found if results.same_tracks(other, result))
 
 
@@ -174,14 +198,15 @@ def footnotes(rows, baseline):
     names = {over: [row["result"] for row in rows if row.get("resampled", "tracks") == over] for over in TESTS}
     mixed = all(names.values())
     lines = [f"intervals over {over}" + (f": {', '.join(of)}" if mixed else "") for over, of in names.items() if of]
-    comparisons = sum("p" in row for row in rows)
-    if not comparisons:
+    if not any("difference" in row for row in rows):
         return lines
+    comparisons = sum("p" in row for row in rows)
+    what, best = ("difference and p", "most accurate") if comparisons else ("difference in PR-AUC", "best")
     if baseline:
-        lines.append(f"difference and p: against {baseline.name}")
+        lines.append(f"{what}: against {baseline.name}")
     else:
         lines += [
-            "difference and p: against the most accurate result on the same tracks",
+            f"{what}: against the {best} result on the same tracks",
             "it was picked on these very tracks, so its lead is flattered; --baseline names another",
         ]
     lines += [f"p over {over}: {test}" for over, test in TESTS.items() if over in {row.get("p_over") for row in rows}]
@@ -199,7 +224,7 @@ def cell(row, key):
     value = row.get(key)
     if value is None:
         return ""
-    if key in ("accuracy", "difference"):
+    if key in ("accuracy", "pr_auc", "difference"):
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
         interval = None if low is None else (low, high)
         return tables.with_interval(value, interval, digits=1, times=100, sign="+" if key == "difference" else "")

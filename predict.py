@@ -45,7 +45,10 @@ def get_args_parser():
     )  # fmt: skip
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
-    parser.add_argument("--top", type=utils.count, default=3, help="genres to show for each file")
+    parser.add_argument(
+        "--top", type=utils.count,
+        help="genres or tags to show for each file (default: three genres; of tags those above 50 %%, or else five)",
+    )  # fmt: skip
     parser.add_argument(
         "--truth", metavar="CSV",
         help="track_id,genre_top (a tracks.csv): the true genre of a file that is named as a track is shown, too",
@@ -82,6 +85,7 @@ from data.collection import file_name
 from data.crops import cut_evenly
 from evaluation import plots, results
 from training.experiment import Experiment
+from training.labels import KINDS
 from training.networks import load_classifier
 
 
@@ -90,6 +94,7 @@ def main(args):
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = results.choose(experiment.folder, args.transfer)
+    check_kind(args, result)
     truth = read_truth(args.truth) if args.truth else {}
     files = find_files(args.files)
     listen = Listener(experiment, result, files, args.num_crops, with_windows=args.timeline is not None)
@@ -98,14 +103,14 @@ def main(args):
     readings, answers = read_ahead(listen, files), []
     try:
         for file, reading in utils.progress(readings, total=len(files), unit=" files", disable=len(files) <= FEW):
-            answers.append(answer_to(file, reading, classify, result.genres, truth, pictures.get(file)))
+            answers.append(answer_to(file, reading, classify, result, truth, pictures.get(file)))
     except KeyboardInterrupt as stop:
         if args.csv and answers:
             stop.add_note(f"{args.csv} has the first {len(answers)} of {len(files)} files")
         raise
     finally:
         if args.csv and answers:
-            write_csv(args.csv, answers, result.genres)
+            write_csv(args.csv, answers, result)
     show(answers, result, args)
 
 
@@ -115,6 +120,13 @@ def check_places(args):
         raise utils.UserError(f"--csv {args.csv} is a folder: name a file in it")
     if args.timeline and Path(args.timeline).is_file():
         raise utils.UserError(f"--timeline {args.timeline} is a file: name a folder, or write --timeline last")
+
+
+def check_kind(args, result):
+    """Raises :class:`utils.UserError` for what goes with genres, asked of a classifier of tags."""
+    for flag in ("truth", "timeline"):
+        if getattr(args, flag) is not None and result.task == "tags":
+            raise utils.UserError(f"--{flag} goes with genres; {result.name} tells tags")
 
 
 def find_files(names):
@@ -241,7 +253,7 @@ def read_ahead(listen, files):
         yield from waiting
 
 
-def answer_to(file, reading, classify, genres, truth, picture=None):
+def answer_to(file, reading, classify, result, truth, picture=None):
     """What --json prints of a file; ``picture`` is where its timeline goes, if it is to have one."""
     answer = {"file": utils.printable(file)}
     if Path(file).stem in truth:
@@ -251,11 +263,13 @@ def answer_to(file, reading, classify, genres, truth, picture=None):
     except (logmel.AudioError, UnicodeEncodeError) as error:
         answer["error"] = logmel.reason_of(error)
         return answer
-    probabilities = classify(heard.crops).mean(0).softmax(0).tolist()
-    answer["genres"] = dict(sorted(zip(genres, probabilities, strict=True), key=lambda pair: -pair[1]))
+    probabilities = KINDS[result.task].answer(classify(heard.crops).mean(0)).tolist()
+    pairs = zip(result.genres, probabilities, strict=True)
+    answer[result.task] = dict(sorted(pairs, key=lambda pair: -pair[1]))
     if picture:
         genre, probability = next(iter(answer["genres"].items()))
-        draw_timeline(picture, heard, classify, genres, f"{Path(answer['file']).name}: {genre} {probability:.0%}")
+        title = f"{Path(answer['file']).name}: {genre} {probability:.0%}"
+        draw_timeline(picture, heard, classify, result.genres, title)
     return answer
 
 
@@ -290,15 +304,15 @@ def logits_of(network, device, name, crops):
     return logits
 
 
-def write_csv(path, answers, genres):
-    """A line for each file: its likeliest genre, and the probabilities of all."""
-    rows = []
+def write_csv(path, answers, result):
+    """A line for each file: its likeliest genre or tag, and the probabilities of all."""
+    rows, genres = [], result.genres
     for answer in answers:
-        said = answer.get("genres", {})
+        said = answer.get(result.task, {})
         columns = [f"{said[genre]:.6f}" if said else "" for genre in genres]
         rows.append([answer["file"], next(iter(said), ""), max(columns), *columns])
     head = [results.PROBABILITY + genre for genre in genres]
-    utils.write_csv(path, ["path", "genre", "probability", *head], rows)
+    utils.write_csv(path, ["path", result.task.removesuffix("s"), "probability", *head], rows)
 
 
 def show(answers, result, args):
@@ -306,7 +320,7 @@ def show(answers, result, args):
 
     Raises :class:`utils.UserError` where nothing is answered.
     """
-    answered = [answer for answer in answers if "genres" in answer]
+    answered, kind = [answer for answer in answers if result.task in answer], KINDS[result.task]
     failed = [answer for answer in answers if "error" in answer]
     for answer in failed:
         print(f"{answer['file']}  could not be read: {answer['error']}", file=sys.stderr)
@@ -314,7 +328,8 @@ def show(answers, result, args):
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     elif answered:
         print(f"by {result.name} ({result.protocol}, {result.network_name})")
-        print("\n".join([table(answered, args.top), *filter(None, (args.csv, args.timeline))]))
+        lines = table(answered, lambda answer: kind.shown([*answer[result.task].items()], args.top))
+        print("\n".join([lines, *filter(None, (args.csv, args.timeline))]))
     if len(answers) > FEW:
         print(f"{len(answered)} files read, {len(failed)} could not be", file=sys.stderr)
     if not answered:
@@ -328,8 +343,8 @@ def seen_before(answers):
     return f" ({', '.join(there)}, which it has seen: this says little)" if there else ""
 
 
-def table(answers, top):
-    """One line for each file, and how many are right where the truth is known."""
+def table(answers, shown):
+    """One line for each file, and how many are right where the truth is known; shown(answer) → [(name, share)]."""
     width = max(len(answer["file"]) for answer in answers)
     truths = [answer.get("truth", "?") for answer in answers]
     true_width = max(len("true genre"), *map(len, truths))
@@ -337,8 +352,7 @@ def table(answers, top):
     lines = [f"{'file':{width}}  {'true genre':{true_width}}  genres"] if known else []
     for answer, truth in zip(answers, truths, strict=True):
         line = f"{answer['file']:{width}}  " + (f"{truth:{true_width}}  " if known else "")
-        best = list(answer["genres"].items())[:top]
-        lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in best))
+        lines.append(line + "  ".join(f"{genre} {p:.0%}" for genre, p in shown(answer)))
     judged = [answer for answer in answers if "truth" in answer]
     if judged:
         right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)

@@ -130,6 +130,7 @@ from data import arena, check, checksums, collection, extractors, fma, logmel, m
 from data.cluster import connected, run_cluster
 from data.collection import Extractor
 from data.folder import ARTIST, COLUMNS, inside
+from data.tags import write_where_known
 from data.workers import run_workers
 
 
@@ -147,6 +148,8 @@ def main(args):
     check_apart(folder, args.source, found)
     with utils.locked(folder), connected(args.dask, extractor) as client:
         make_folder(folder, found, extractor, args, client)
+    if args.size:
+        write_where_known(folder, Path(args.data_dir) / "fma_metadata")
     print(folder)
 
 

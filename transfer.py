@@ -6,6 +6,7 @@
     python transfer.py --exp_path 154874 --size small --protocol linear --sweep_layers    the layer, by validation
     python transfer.py --size small --protocol scratch --backbone resnet18    supervised, without an experiment
     python transfer.py --size small --protocol linear --baseline stats        what plain mean and deviation reach
+    python transfer.py --exp_path 154874 --size small --protocol linear --labels genres_all    tags, several a track
     python transfer.py --dataset NAME --protocol scratch --backbone samplecnn supervised, on waveforms
     python transfer.py --dataset NAME --train_sizes 280,560,840,1120 --num_seeds 5    on embeddings, no experiment
 
@@ -66,6 +67,14 @@ def get_args_parser():
     )  # fmt: skip
 
     group = parser.add_argument_group("labels")
+    group.add_argument(
+        "--labels", metavar="genres_all|CSV",
+        help="several tags of each track in place of its one genre: every genre of FMA's (tags.csv of the dataset: "
+        "python -m data.tags --help), or any table with the columns track_id,tag; judged by PR-AUC and ROC-AUC",
+    )  # fmt: skip
+    group.add_argument(
+        "--top_tags", type=utils.count, default=50, help="with --labels: the most frequent tags of the training split"
+    )
     group.add_argument(
         "--train_split", choices=["training", "validation"], default="training",
         help="validation: train on the validation tracks, as the original work did, and choose on the training ones",
@@ -166,7 +175,6 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
     get_args_parser().parse_args()
 
 import torch
-import torch.nn.functional as F
 
 from evaluation import plots, report, results
 from models import heads
@@ -175,6 +183,7 @@ from training import distributed
 from training.compiled import compile_in_place
 from training.frozen import evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
+from training.labels import open_labels
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
 from training.networks import state_of
 from training.options import open_given, resolve
@@ -191,7 +200,8 @@ def main(args):
 
     experiment, folder = open_given(args)
     flags = resolve(args, experiment, folder)
-    task = Task(folder, device, flags.train_split, flags.test_split, flags.cache)
+    kind = open_labels(flags.labels, folder, flags.top_tags)
+    task = Task(folder, device, flags.train_split, flags.test_split, flags.cache, kind)
     given = prepare(task, experiment, flags)
     sizes = curve_sizes(given)
     swept = sweep_layers(given) if flags.sweep_layers else []
@@ -212,7 +222,7 @@ def write(given, run, found, swept, features):
     """The folder of the transfer: ``run`` is the first of the runs whose results are ``found``."""
     task, flags, folder = given.task, given.flags, given.task.folder
     experiment = given.experiment.made(flags.exp_dir)
-    transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{flags.protocol}")
+    transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{task.kind.mark}{flags.protocol}")
     with results.making(transfer):
         utils.save_weights(transfer / "transfer.pth", state_of(given.network, run.classifier))
         if swept:
@@ -221,7 +231,7 @@ def write(given, run, found, swept, features):
         result = dataclasses.replace(results.over_seeds(found), weights=weights).write(transfer)
     if flags.save_features:
         save_features(transfer, task, features)
-    print_summary(result)
+    print_summary(result, task.kind)
     title = f"{experiment.folder.name}: {transfer.name}, {result.network_name}"
     plots.write_all(transfer, result, run.features.cpu().numpy(), title=title)
     with plots.or_warn(experiment.folder / "report.html", "written"):
@@ -229,14 +239,14 @@ def write(given, run, found, swept, features):
     print(transfer / "result.json")
 
 
-def print_summary(result):
+def print_summary(result, kind):
     if len(result.curve):
         print(f"macro-F1 by size of the training set, mean over the seeds ({result.folder / 'label_curve.png'}):")
         for size, row in result.curve.groupby("train_size").mean().iterrows():
             training, validation = row["train_macro_f1"], row["validation_macro_f1"]
             print(f"  {size:6} tracks  training {training:.3f}  validation {validation:.3f}")
     print(f"\n{result}")
-    print(f"  who is taken for whom: {result.folder / 'confusion.png'}")
+    print(f"  {kind.picture.format(result.folder)}")
     print(f"  everything on one page: {result.folder.parent / 'report.html'}")
 
 
@@ -311,7 +321,7 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     distributed.check_compile(flags.compile)
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
-    labels = F.one_hot(task.labels[0], len(task.genres)).float()
+    labels = task.kind.targets(task.labels[0], len(task.genres))
     batches = LabelledViews(views, labels, labelled, recipe.batch_size, flags.mixup)
     shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
     if flags.compile:

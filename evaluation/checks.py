@@ -6,10 +6,10 @@ What the tables, the page and the networks read of it is looked at here, once, s
 NUMBERS = (
     *("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "roc_auc"),
     *("average_precision", "log_loss", "calibration_error", "n_test", "n_train", "crop_accuracy", "num_seeds"),
-    "n_resampled",
+    *("n_resampled", "pr_auc", "validation_pr_auc"),
     *("validation_accuracy", "label_fraction", "seconds"),
 )
-REQUIRED = ("accuracy", "genres")
+REQUIRED = {"genres": ("accuracy", "genres"), "tags": ("pr_auc", "roc_auc", "genres", "per_tag")}  # by task
 A_DAY = 86_400  # seconds: no crop is longer
 
 
@@ -20,7 +20,7 @@ def what_is_wrong(summary, kinds):
     for name, value in summary.items():
         if value is not None and not (_has_kind(value, kinds.get(name)) and _is_right(name, value)):
             return f"{name} is {str(value)[:60]}"
-    missing = [name for name in REQUIRED if summary.get(name) is None]
+    missing = [name for name in REQUIRED[summary.get("task") or "genres"] if summary.get(name) is None]
     return f"{missing[0]} is missing" if missing else None
 
 
@@ -34,6 +34,8 @@ def _is_right(name, value):
     if name.endswith("_ci95"):
         return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
     match name:
+        case "task":
+            return isinstance(value, str) and value in REQUIRED
         case "genres":
             return len(value) > 0 and _are_names(value)
         case "resampled":
@@ -42,6 +44,8 @@ def _is_right(name, value):
             return _are_names(value)
         case "per_genre":
             return _are_rows(value, "precision", "recall", "f1", "support")
+        case "per_tag":
+            return _are_rows(value, "n_test", "roc_auc", "pr_auc")
         case "seeds":
             return _are_rows(value, "mean", "std", "n")
         case "network":

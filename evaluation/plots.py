@@ -47,6 +47,7 @@ RUN_PANELS = (  # column of train_log.csv, title, colour
     ("backbone_rank", "effective rank of the features", FOURTH),
     ("lr", "learning rate", MUTED),
 )
+LOG_FIGURES = (("validation_accuracy", "validation accuracy"), ("validation_pr_auc", "validation PR-AUC"))
 
 
 def write(path, draw, *data, **options):
@@ -62,15 +63,23 @@ def write(path, draw, *data, **options):
 
 def write_all(folder, result, features, title):
     """Every picture of a :class:`results.Result` into ``folder``; features (N, D) are those of the test tracks."""
+    {"genres": write_genres, "tags": write_tags}[result.task](folder, result, features, title)
+    if len(result.log):
+        write(folder / "transfer_log.png", transfer_log, result.log, title=title)
+    if len(result.curve):
+        write(folder / "label_curve.png", label_curve, result.curve, title=title)
+
+
+def write_genres(folder, result, features, title):
     truth, genres = result.truth, result.genres
     write(folder / "confusion.png", confusion, result.confusion, genres, title=title)
     write(folder / "per_genre.png", per_genre, result.metrics["per_genre"], title=title)
     write(folder / "reliability.png", reliability, result.probabilities, truth, title=title)
     write(folder / "features.png", feature_map, features, truth, genres, title=title)
-    if len(result.log):
-        write(folder / "transfer_log.png", transfer_log, result.log, title=title)
-    if len(result.curve):
-        write(folder / "label_curve.png", label_curve, result.curve, title=title)
+
+
+def write_tags(folder, result, features, title):
+    write(folder / "tags.png", per_tag, result.metrics["per_tag"], result.metrics["n_test"], title=title)
 
 
 @contextlib.contextmanager
@@ -106,15 +115,16 @@ def training_curves(rows, dim=None, title="pre-training"):
 
 
 def transfer_log(rows, title="transfer"):
-    """Loss and validation accuracy of a classifier over its epochs; ``rows`` are those of transfer_log.csv."""
+    """Loss and validation accuracy (of tags PR-AUC) over the epochs; ``rows`` are those of transfer_log.csv."""
     figure = _figure(8.4, 3.3, title)
-    epoch, accuracy = _column(rows, "epoch"), _column(rows, "validation_accuracy")
+    name, label = next((pair for pair in LOG_FIGURES if pair[0] in pd.DataFrame(rows)), LOG_FIGURES[0])
+    epoch, accuracy = _column(rows, "epoch"), _column(rows, name)
     axes = _axes(figure.add_subplot(1, 2, 1), "loss")
     _curve(axes, epoch, _column(rows, "train_loss"), MAIN, "training")
     _curve(axes, epoch, _column(rows, "validation_loss"), SECOND, "validation")
     axes.legend(frameon=False, fontsize=8)
     axes.set_xlabel("epoch")
-    axes = _axes(figure.add_subplot(1, 2, 2), "validation accuracy")
+    axes = _axes(figure.add_subplot(1, 2, 2), label)
     _curve(axes, epoch, accuracy, SECOND)
     if np.isfinite(accuracy).any():
         best = int(np.nanargmax(accuracy))
@@ -259,6 +269,30 @@ def per_genre(per_genre, title="per genre"):
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.tick_params(axis="y", length=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def per_tag(per_tag, num_tracks, title="tags"):
+    """PR-AUC as a bar with its interval, the highest on top, beside the share of the tracks that have the tag.
+
+    ``per_tag`` as in result.json, of ``num_tracks`` test tracks.
+    """
+    ordered = sorted(per_tag.items(), key=lambda item: item[1]["pr_auc"])
+    names = [f"{tag} ({row['n_test']})" for tag, row in ordered]
+    value = np.array([row["pr_auc"] for _, row in ordered])
+    errors = np.abs(np.array([row["pr_auc_ci95"] for _, row in ordered]).T - value)
+    height = np.arange(len(ordered))
+    figure = _figure(6 + _width(names, 9), 0.28 * len(ordered) + 1.7, title)
+    axes = _axes(figure.add_subplot(), None, grid="x")
+    axes.barh(height, value, height=0.62, color=PALE, label="PR-AUC")
+    axes.errorbar(value, height, xerr=errors, fmt="none", ecolor=MAIN, elinewidth=1.2, capsize=2, label="95 %")
+    share = [row["n_test"] / num_tracks for _, row in ordered]
+    axes.plot(share, height, "|", color=SECOND, markersize=10, markeredgewidth=2, label="chance", clip_on=False)
+    axes.set_yticks(height, names)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.tick_params(axis="y", length=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False, fontsize=9)
     return figure

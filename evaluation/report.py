@@ -4,6 +4,7 @@ What it says is gathered here; how it looks stands in report.html.jinja, which e
 """
 
 import base64
+import itertools
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -25,17 +26,21 @@ METRICS = (
     ("macro_precision", "macro precision", "how often a named genre is right, averaged over genres"),
     ("macro_recall", "macro recall", "how many tracks of a genre are found, averaged over genres"),
     ("roc_auc", "ROC-AUC", "how often a track of the genre ranks above another; 0.5 is chance"),
+    ("pr_auc", "PR-AUC", "area under precision over recall, averaged over tags"),
     ("average_precision", "average precision", "area under precision over recall, averaged over genres"),
     ("log_loss", "log-loss", "surprise at the true genre, in nats; lower is better"),
     ("calibration_error", "calibration error", "how far confidence is from accuracy; lower is better"),
+    ("validation_pr_auc", "validation PR-AUC", "what the classifier was chosen by"),
     ("crop_accuracy", "accuracy of single crops", "before the crops of a track are averaged"),
     ("validation_accuracy", "validation accuracy", "what the classifier was chosen by, given all labels"),
 )
-NOT_SHARES = ("roc_auc", "log_loss", "calibration_error")  # shown as numbers, the others as percentages
-ON_CARDS = ("accuracy", "macro_f1", "roc_auc", "calibration_error")
+NOT_SHARES = ("roc_auc", "pr_auc", "validation_pr_auc", "log_loss", "calibration_error")  # the others: percentages
+IN_OVERVIEW = {"genres": ("Results", "accuracy", "macro_f1"), "tags": ("Tags", "pr_auc", "roc_auc")}
+ON_CARDS = ("accuracy", "macro_f1", "pr_auc", "roc_auc", "calibration_error")
 PICTURES = (  # heading, what it shows, file, and its name in older folders
     ("Confusion matrix", "Rows are true genres, columns predicted: counts and row percentages.", "confusion.png"),
     ("Genres", "Precision, recall and F1 of each genre; the numbers stand in the table above.", "per_genre.png"),
+    ("Tags", "PR-AUC of each tag, its interval, and what chance reaches; also in tags.csv.", "tags.png"),
     ("Reliability", "Accuracy against confidence; on the dashed line the two agree.", "reliability.png"),
     ("Map of the features", "Test tracks in two dimensions, coloured by genre.", "features.png"),
     (
@@ -87,7 +92,7 @@ def write_report(experiment):
     experiment = Path(experiment)
     configuration = read_configuration(experiment)
     found = [results.read(file.parent) for file in experiment.glob("*/result.json")]
-    found.sort(key=lambda result: (-result.metrics["accuracy"], result.name))
+    found.sort(key=lambda result: (result.task, -result.score, result.name))
     flags, versions = configuration.get("flags", {}), configuration.get("versions", {})
     about = [flags.get("method"), flags.get("backbone"), flags.get("dataset"), str(versions.get("time") or "")[:10]]
     templates = jinja2.Environment(
@@ -99,7 +104,7 @@ def write_report(experiment):
     page = templates.get_template("report.html.jinja").render(
         experiment=experiment.resolve().name,
         about=[*filter(None, about)],
-        overview=_overview(found) if found else None,
+        overviews=[_overview(kind, [*group]) for kind, group in itertools.groupby(found, lambda one: one.task)],
         transfers=[_transfer(result) for result in found],
         pretraining=_pretraining(experiment),
         settings=_settings(configuration),
@@ -112,7 +117,9 @@ def write_report(experiment):
 # ------------------------------------------------------------------ sections
 
 
-def _overview(found):
+def _overview(task, found):
+    heading, main, second = IN_OVERVIEW[task]
+    names = {key: label for key, label, _ in METRICS}
     rows = [
         [
             Link(result.folder.name, _anchor(result)),
@@ -121,23 +128,24 @@ def _overview(found):
             result.dataset or "",
             Number(_text(result.n_train)),
             Number(_text(result.metrics.get("n_test"))),
-            Number(_value(result, "accuracy")),
-            Number(_interval(result, "accuracy")),
-            Number(_value(result, "macro_f1")),
+            Number(_value(result, main)),
+            Number(_interval(result, main)),
+            Number(_value(result, second)),
         ]
         for result in found
     ]
     head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on"]
-    head += ["accuracy", "95 % interval", "macro F1"]
+    head += [names[main], "95 % interval", names[second]]
     caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks, or over known artists"
-    return Table("Results", caption, head, rows)
+    return Table(heading, caption, head, rows)
 
 
 def _transfer(result):
     there = [metric for metric in METRICS if result.summary.get(metric[0]) is not None]
     parts = [_metrics(result, there), _over_seeds(result.seeds), _genres(result.metrics.get("per_genre"))]
+    parts.append(_tags(result.metrics.get("per_tag")))
     parts += [_picture(result.folder, *picture) for picture in PICTURES]
-    if (result.folder / "predictions.csv").is_file():
+    if result.task == "genres" and (result.folder / "predictions.csv").is_file():
         parts += _mistakes(result)
     return {
         "name": result.folder.name,
@@ -160,7 +168,7 @@ def _how(result):
         f"tested on {_text(result.metrics.get('n_test'))}",
         f"intervals over {result.over}",
     ]
-    chosen = {key: value for key, value in result.chosen.items() if key not in ("by", "validation_accuracy")}
+    chosen = {key: value for key, value in result.chosen.items() if key != "by" and not key.startswith("validation_")}
     if chosen:
         by = result.chosen.get("by", "validation")  # older results do not say it
         parts.append(f"chosen by {by}: " + ", ".join(f"{key} {_text(value)}" for key, value in chosen.items()))
@@ -190,6 +198,14 @@ def _genres(per_genre):
         for genre, row in sorted((per_genre or {}).items(), key=lambda item: -item[1]["f1"])
     ]
     return rows and Table("Each genre", "Best first", ["genre", "precision", "recall", "F1", "test tracks"], rows)
+
+
+def _tags(per_tag):
+    rows = [
+        [tag, _bar(row["pr_auc"]), Number(_format("roc_auc", row["roc_auc"])), Number(_text(row["n_test"]))]
+        for tag, row in sorted((per_tag or {}).items(), key=lambda item: -item[1]["pr_auc"])
+    ]
+    return rows and Table("Each tag", "Best first", ["tag", "PR-AUC", "ROC-AUC", "test tracks that have it"], rows)
 
 
 def _mistakes(result):

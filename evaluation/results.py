@@ -8,18 +8,19 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 import utils
-from evaluation import checks, metrics, statistics, tables
+from evaluation import checks, metrics, statistics, tables, tag_metrics
 
-OVER_SEEDS = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
 # --baseline → kind of network
 BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
 PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre may have the name of another column
+TRUE = "true: "  # before each tag in the same place
 ARTIST = "artist"  # a column of predictions.csv that not every one has
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
@@ -42,7 +43,12 @@ class Result:
         pretrained    digest of the pre.pth that an encoder needs, None in older ones
         head          arguments of the genre head: hidden, dropout, batch_norm, and num_layers where there are several
     ``tables`` keeps what has been read: use ``predictions``, ``log`` and ``curve``.
+    What is different where a track has several tags is in :class:`TagResult`.
     """
+
+    task: ClassVar = "genres"
+    main: ClassVar = "accuracy"  # the figure that results are sorted by
+    over_seeds: ClassVar = ("accuracy", "macro_f1", "roc_auc", "validation_accuracy")
 
     metrics: dict  # of metrics.summarise
     genres: list
@@ -56,7 +62,7 @@ class Result:
     chosen: dict = field(default_factory=dict)  # epoch or C, by what, and validation_accuracy
     validation_accuracy: float | None = None
     crop_accuracy: float | None = None
-    seeds: dict | None = None  # each of OVER_SEEDS → statistics.mean_std_interval
+    seeds: dict | None = None  # each of ``over_seeds`` → statistics.mean_std_interval
     num_seeds: int = 1
     num_crops: int | None = None
     crop_seconds: float | None = None
@@ -104,11 +110,21 @@ class Result:
         return f"{name}, {layer}" if kind == "encoder" and layer not in (None, "backbone") else name
 
     @property
+    def score(self):
+        """On the test tracks: the ``main`` figure."""
+        return self.metrics[self.main]
+
+    @property
+    def validation_score(self):
+        """The same on the validation tracks, None where nobody knows."""
+        return self.summary.get(f"validation_{self.main}")
+
+    @property
     def summary(self):
         """The content of result.json."""
         apart = ("metrics", "network", "folder", "tables")
         own = {name: getattr(self, name) for name in _field_names() if name not in apart}
-        return {**self.metrics, **own, "network": self.network, **_flat(self.network)}
+        return {"task": self.task, **self.metrics, **own, "network": self.network, **_flat(self.network)}
 
     @property
     def predictions(self):
@@ -150,6 +166,11 @@ class Result:
         return self.tables[name]
 
     @property
+    def answers(self):
+        """The part of ``predictions`` that is right for each track."""
+        return self.predictions["truth"]
+
+    @property
     def truth(self):
         """(N,) indices into ``genres``."""
         return pd.Index(self.genres).get_indexer(self.predictions["truth"])
@@ -165,15 +186,21 @@ class Result:
         prediction = pd.Index(self.genres).get_indexer(self.predictions["prediction"])
         return metrics.confusion_matrix(prediction, self.truth, len(self.genres))
 
+    @property
+    def own_table(self):
+        """The name of the table that explains the figures, and its content."""
+        counts = pd.DataFrame(self.confusion, pd.Index(self.genres, name="truth \\ prediction"), self.genres)
+        return "confusion.csv", counts
+
     def write(self, folder):
         """Write the tables and, last, result.json: a folder that has one is whole. Returns the result in ``folder``.
 
         So whatever else belongs to the result, its weights first of all, is to be written before.
         """
         folder = Path(folder)
-        counts = pd.DataFrame(self.confusion, pd.Index(self.genres, name="truth \\ prediction"), self.genres)
+        name, table = self.own_table
         write_table(folder / "predictions.csv", self.predictions, float_format="%.6f")
-        write_table(folder / "confusion.csv", counts)
+        write_table(folder / name, table)
         for name, table in (("transfer_log.csv", self.log), ("label_curve.csv", self.curve)):
             if len(table):
                 write_table(folder / name, table, index=False)
@@ -198,11 +225,84 @@ class Result:
         return "\n".join(lines)
 
 
+class TagResult(Result):
+    """A classifier that says of each tag on its own whether a track has it: ``genres`` are the tags.
+
+    Truth is (N, C) of 0 and 1; there is no accuracy, no confusion and no ``prediction``.
+    """
+
+    task = "tags"
+    main = "pr_auc"
+    over_seeds = ("pr_auc", "roc_auc", "validation_pr_auc")
+
+    @classmethod
+    def of(
+        cls, probabilities, crop_probabilities, truth, track_ids, genres, *, artists=None, log=(), curve=(), **facts
+    ):
+        """As :meth:`Result.of`, of truth (N, C); those of single crops have no part in it."""
+        truth = np.asarray(truth).astype(int)
+        summary = tag_metrics.summarise(probabilities, truth, genres, artists)
+        summary["validation_pr_auc"] = facts.get("chosen", {}).get("validation_pr_auc")
+        index = pd.Index(track_ids, dtype=str, name="track_id")
+        parts = [pd.DataFrame(truth, index, _columns(TRUE, genres))]
+        parts += [pd.DataFrame(np.asarray(probabilities), index, _columns(PROBABILITY, genres))]
+        predictions = pd.concat(parts, axis=1)
+        if artists is not None and any(artists):
+            predictions.insert(0, ARTIST, np.asarray(artists, dtype=object))
+        tables = {"predictions": predictions, "log": pd.DataFrame(log), "curve": pd.DataFrame(curve)}
+        return cls(summary, list(genres), tables=tables, **facts)
+
+    @property
+    def predictions(self):
+        """A row for each track_id: artist where known, ``true: <tag>`` (0 or 1) and ``p: <tag>`` for each tag."""
+        if "predictions" not in self.tables:
+            numbers = [*_columns(TRUE, self.genres), *_columns(PROBABILITY, self.genres)]
+            self.tables["predictions"] = _read_table(self.folder / "predictions.csv", (), numbers)
+        return self.tables["predictions"]
+
+    @property
+    def answers(self):
+        return self.predictions[_columns(TRUE, self.genres)].astype(int)
+
+    @property
+    def truth(self):
+        """(N, C) of 0 and 1."""
+        return self.answers.to_numpy()
+
+    @property
+    def own_table(self):
+        columns = ["n_test"]
+        for figure in tag_metrics.FIGURES:
+            columns += [figure, f"{figure}_low", f"{figure}_high"]
+        rows = []
+        for row in self.metrics["per_tag"].values():
+            rows.append([row["n_test"]])
+            for figure in tag_metrics.FIGURES:
+                rows[-1] += [row[figure], *row[f"{figure}_ci95"]]
+        return "tags.csv", pd.DataFrame(rows, pd.Index(self.genres, name="tag"), columns)
+
+    def __str__(self):
+        numbers, validation = self.metrics, tables.number(self.validation_score)
+        chance = np.mean([row["n_test"] for row in numbers["per_tag"].values()]) / numbers["n_test"]
+        (pr_low, pr_high), (roc_low, roc_high) = numbers["pr_auc_ci95"], numbers["roc_auc_ci95"]
+        lines = [
+            f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
+            f"{len(self.genres)} tags, trained on {self.n_train}",
+            f"  PR-AUC    {numbers['pr_auc']:.3f}  (95 % interval {pr_low:.3f} to {pr_high:.3f} over {self.over}; "
+            f"chance {chance:.3f}; validation {validation})",
+            f"  ROC-AUC   {numbers['roc_auc']:.3f}  ({roc_low:.3f} to {roc_high:.3f}; chance 0.500)",
+        ]
+        if self.seeds:
+            over = self.seeds["pr_auc"]
+            lines.append(f"  over {self.num_seeds} seeds: PR-AUC {over['mean']:.3f} ± {over['std']:.3f}")
+        return "\n".join(lines)
+
+
 def over_seeds(found):
-    """The first of the results of several seeds, with the spread of all: mean, std and interval of ``OVER_SEEDS``."""
+    """The first of the results of several seeds, with the spread of all: mean, std and interval of each figure."""
     if len(found) == 1:
         return found[0]
-    values = {name: [result.summary[name] for result in found] for name in OVER_SEEDS}
+    values = {name: [result.summary[name] for result in found] for name in found[0].over_seeds}
     seeds = {name: statistics.mean_std_interval(part) for name, part in values.items() if None not in part}
     return dataclasses.replace(found[0], seeds=seeds, num_seeds=len(found))
 
@@ -221,8 +321,8 @@ def together(found):
     network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
     names = ("dataset", "n_train", "train_split", "test_split", "label_fraction")
     kept = {name: getattr(first, name) for name in names}
-    artists = artists_of(*found)
-    return Result.of(mean, mean[:, None], first.truth, order, first.genres, artists=artists, network=network, **kept)
+    kept |= {"network": network, "artists": artists_of(*found)}
+    return type(first).of(mean, mean[:, None], first.truth, order, first.genres, **kept)
 
 
 def artists_of(*found):
@@ -235,8 +335,8 @@ def artists_of(*found):
 
 
 def same_tracks(a, b):
-    """The same ids with the same genres: the comparison is pair by pair."""
-    return a.predictions["truth"].sort_index().equals(b.predictions["truth"].sort_index())
+    """The same ids with the same genres, or tags: the comparison is pair by pair."""
+    return a.answers.sort_index().equals(b.answers.sort_index())
 
 
 def new_transfer(experiment, name):
@@ -307,18 +407,24 @@ def read(folder):
     there = (folder.parent / "configuration.json").is_file()
     network = network_of(summary, utils.read_configuration(folder.parent) if there else {})
     named = {name: summary[name] for name in _field_names() if summary.get(name) is not None}
-    numbers = {name: value for name, value in summary.items() if name not in {*_field_names(), *FLAT_KEYS}}
-    return Result(**{**named, "metrics": numbers, "network": network, "folder": folder})
+    numbers = {name: value for name, value in summary.items() if name not in {"task", *_field_names(), *FLAT_KEYS}}
+    kind = TagResult if summary.get("task") == "tags" else Result
+    return kind(**{**named, "metrics": numbers, "network": network, "folder": folder})
 
 
 def choose(experiment, name):
-    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`."""
+    """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`.
+
+    One of tags speaks only where none is of genres.
+    """
     there = {file.parent.name: read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
         raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
     if name and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    return there[name] if name else max(there.values(), key=lambda result: result.validation_accuracy or 0)
+    if name:
+        return there[name]
+    return max(there.values(), key=lambda result: (result.task == "genres", result.validation_score or 0))
 
 
 def check_crops(result):
@@ -370,16 +476,28 @@ def _field_names():
     return [each.name for each in dataclasses.fields(Result)]
 
 
+def _columns(mark, names):
+    return [mark + name for name in names]
+
+
 def _read_predictions(path, genres):
-    text = dict.fromkeys(("track_id", "truth", "prediction", ARTIST), str)
-    columns = [PROBABILITY + genre for genre in genres]
+    table = _read_table(path, ("truth", "prediction"), _columns(PROBABILITY, genres), genres)
+    strangers = {*table["truth"], *table["prediction"]} - {*genres}
+    if strangers:
+        raise utils.UserError(f"{path} is not the predictions.csv of this result: it has no genre {min(strangers)!r}")
+    return table
+
+
+def _read_table(path, texts, numbers, older=()):
+    """A predictions.csv of these columns, and ``ARTIST`` where it has that; older ones name ``numbers`` otherwise."""
+    text = dict.fromkeys(("track_id", *texts, ARTIST), str)
     try:
         utils.check_file(path)
         table = pd.read_csv(path, dtype=text, keep_default_na=False).set_index("track_id")
-        if not {*columns} <= {*table.columns}:  # older ones have the genres' bare names
-            table = table.rename(columns=dict(zip(genres, columns, strict=True)))
+        if not {*numbers} <= {*table.columns}:
+            table = table.rename(columns=dict(zip(older, numbers, strict=False)))
         more = [ARTIST] if ARTIST in table else []
-        table = table[["truth", "prediction", *more, *columns]].astype(dict.fromkeys(columns, float))
+        table = table[[*texts, *more, *numbers]].astype(dict.fromkeys(numbers, float))
     except FileNotFoundError:
         raise utils.UserError(f"{path} does not exist: run transfer.py again") from None
     except (KeyError, ValueError, pd.errors.ParserError) as error:
@@ -387,10 +505,7 @@ def _read_predictions(path, genres):
         raise utils.UserError(f"{path} is not the predictions.csv of this result ({why})") from None
     if not table.index.is_unique:
         raise utils.UserError(f"{path} names a track more than once: run transfer.py again")
-    strangers = {*table["truth"], *table["prediction"]} - {*genres}
-    if strangers:
-        raise utils.UserError(f"{path} is not the predictions.csv of this result: it has no genre {min(strangers)!r}")
-    if not np.isfinite(table[columns].to_numpy()).all():
+    if not np.isfinite(table[numbers].to_numpy()).all():
         raise utils.UserError(f"{path} holds probabilities that are not finite numbers: run transfer.py again")
     return table
 

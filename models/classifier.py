@@ -1,10 +1,15 @@
 """Genre classifiers on a backbone. Axes: B batch, N tracks, F mel band, T frame, D features, C genres."""
 
+import copy
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from torch import nn
+
+import utils
 
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 DEFAULT = 0.01
@@ -47,6 +52,44 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
     return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
+
+
+def fit_tag_probe(head, features, labels, validation_features, validation_labels, score):
+    """A logistic regression for each tag on standardised features, side by side, which fill ``head`` in place.
+
+    features (N, D), labels (N, C) of 0 and 1. All share the L2 penalty, the one of the highest ``score`` (logits,
+    labels) → number on validation; of equals the strongest. Returns (inverse penalty, its score).
+    """
+    standardise, linear = head[0], head[-1]
+    standardise.measure(features)
+    x, validation_x = (standardise(part).double() for part in (features, validation_features))
+    fit, best = copy.deepcopy(linear).double(), None
+    for inverse_penalty in utils.progress(INVERSE_PENALTIES, desc="penalties"):
+        fit_side_by_side(fit, x, labels.double(), inverse_penalty)  # from where the one before has ended
+        reached = score(fit(validation_x), validation_labels)
+        if best is None or reached > best[1]:
+            best, weights = (inverse_penalty, reached), copy.deepcopy(fit.state_dict())
+    linear.load_state_dict(weights)
+    return best
+
+
+def fit_side_by_side(linear, x, y, inverse_penalty):
+    """Full-batch L-BFGS on the sum of the tags' objectives, whose lowest point is that of each; x (N, D), y (N, C).
+
+    In float64: the line search would stall on what float32 rounds off.
+    """
+    optimiser = torch.optim.LBFGS(
+        linear.parameters(), max_iter=1000, tolerance_grad=1e-5, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def objective():
+        optimiser.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(linear(x), y, reduction="sum")
+        loss = (loss + linear.weight.square().sum() / (2 * inverse_penalty)) / len(x)
+        loss.backward()
+        return loss
+
+    optimiser.step(objective)
 
 
 def logistic(inverse_penalty):

@@ -108,6 +108,7 @@ class Given:
             weight_decay=flags.weight_decay, patience=flags.patience, seed=seed, bf16=self.cut.bf16,
             average=PROTOCOLS[flags.protocol].average,
             on_validation=flags.label_fraction == 1,  # few labels are few for choosing, too
+            kind=self.task.kind,
         )  # fmt: skip
 
 
@@ -219,9 +220,9 @@ def result_of(run, given, seconds, curve):
     task, flags = given.task, given.flags
     network = dataclasses.replace(given.network, num_features=run.features.shape[1], head=run.head)
     mixture = run.classifier.head[1] if "num_layers" in run.head else None
-    return results.Result.of(
-        run.logits.mean(1).softmax(1).cpu().numpy(),  # logits averaged over the crops
-        run.logits.softmax(2).cpu().numpy(),
+    return task.kind.result.of(
+        task.kind.answer(run.logits.mean(1)).cpu().numpy(),  # logits averaged over the crops
+        task.kind.answer(run.logits).cpu().numpy(),
         task.labels[2].cpu().numpy(),
         task.test.rows["track_id"],
         task.genres,

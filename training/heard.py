@@ -81,7 +81,7 @@ def best_linear(experiment, dataset):
     found = [results.read(file.parent) for file in sorted(experiment.folder.glob("*/result.json"))]
     fitting = [
         one for one in found
-        if (one.protocol, one.dataset, one.network["kind"]) == ("linear", dataset, "encoder")
+        if (one.task, one.protocol, one.dataset, one.network["kind"]) == ("genres", "linear", dataset, "encoder")
         and one.crop_seconds and one.num_crops
     ]  # fmt: skip
     return max(fitting, key=lambda one: one.validation_accuracy or 0, default=None)

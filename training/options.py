@@ -91,6 +91,11 @@ def resolve(args, experiment, folder):
         raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
     if args.label_fraction < 1 and args.patience:
         raise utils.UserError("--patience goes by all validation labels: not with --label_fraction below 1")
+    few = args.label_fraction < 1
+    by_genre = {"label_fraction": few, "train_sizes": args.train_sizes, "sweep_layers": args.sweep_layers}
+    for flag, asked in by_genre.items():
+        if args.labels and asked:
+            raise utils.UserError(f"--{flag} draws or judges by genre: not with --labels")
     if args.sweep_layers:
         check_sweep(args, experiment, name)
     if not protocol.frozen:

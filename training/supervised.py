@@ -5,19 +5,17 @@ Axes: N tracks, B batch, C crops, D feature dimension, L layer, G genres.
 
 import copy
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 
 import utils
-from models import classifier, heads
+from models import heads
 from models.gather import average
 from training import distributed
+from training.labels import Genres
 from training.loop import MeanLoss, schedule
 from training.views import LabelledFeatures, check_batch
-
-LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class Recipe:
 
     patience: epochs without a better validation after which it stops, 0 never. on_validation: whether the validation
     labels choose the epoch or the penalty; else the last epoch is kept, and labels given for training choose the
-    penalty. average: judge and keep the running average of the weights, see :func:`average_into`.
+    penalty. average: judge and keep the running average of the weights, see :func:`average_into`. kind: what the
+    labels say, see :mod:`training.labels`.
     """
 
     num_epochs: int
@@ -39,18 +38,21 @@ class Recipe:
     average: bool = False
     bf16: bool = False
     quiet: bool = False
+    kind: object = field(default_factory=Genres)
 
 
 def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=False):
-    """Train by AdamW, keep the epoch with the highest validation accuracy (of equals, the lowest loss), or the last.
+    """Train by AdamW, keep the epoch with the highest validation figure (of equals, the lowest loss), or the last.
 
     batches: an epoch of (input, labels) at each iteration, with a length; judge(network) returns validation logits
     (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
-    with are epoch 0, which may be kept. Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
+    with are epoch 0, which may be kept. The figure is the one of the recipe's kind, the accuracy of genres.
+    Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
     """
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     judged = copy.deepcopy(network) if recipe.average else network
     forward = distributed.parallel(network)
+    kind, figure = recipe.kind, f"validation_{recipe.kind.figure}"
     num_steps = recipe.num_epochs * len(batches)
     rates = schedule(optimiser, num_steps, num_steps // 20)
     log, best, by = [], None, "validation" if recipe.on_validation else "the last epoch"
@@ -58,18 +60,16 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
         train_loss = None
         if epoch:
             utils.set_seed(recipe.seed, epoch)
-            args = (forward, network, judged, batches, optimiser, rates, frozen, epoch, recipe.bf16)
+            args = (forward, network, judged, batches, optimiser, rates, frozen, epoch, recipe.bf16, kind.loss)
             train_loss = train_one_epoch(*args)
         logits = judge(judged).mean(1)
-        loss = F.cross_entropy(logits, labels).item()
-        accuracy = (logits.argmax(1) == labels).float().mean().item()
-        numbers = (epoch, train_loss, loss, accuracy)
-        log.append(dict(zip(LOG_COLUMNS, numbers, strict=True)))
+        loss, score = kind.loss(logits, labels).item(), kind.score(logits, labels)
+        log.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": loss, figure: score})
         if not recipe.quiet:
-            print(describe_epoch(log[-1], recipe.num_epochs))
-        if best is None or not recipe.on_validation or (accuracy, -loss) > best:
-            best, best_state = (accuracy, -loss), copy.deepcopy(judged.state_dict())
-            chosen = {"epoch": epoch, "by": by, "validation_accuracy": accuracy}
+            print(describe_epoch(log[-1], recipe.num_epochs, kind.figure))
+        if best is None or not recipe.on_validation or (score, -loss) > best:
+            best, best_state = (score, -loss), copy.deepcopy(judged.state_dict())
+            chosen = {"epoch": epoch, "by": by, figure: score}
         if recipe.patience and epoch - chosen["epoch"] >= recipe.patience:
             break
     if keep_start and chosen["epoch"] == 0 and not recipe.quiet:
@@ -78,7 +78,7 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
     return log, chosen
 
 
-def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen, epoch, bf16):
+def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen, epoch, bf16, loss_of):
     """The mean loss of the epoch.
 
     ``forward`` is the network, or what :func:`training.distributed.parallel` makes of it; ``judged`` is the network
@@ -91,7 +91,7 @@ def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen,
     mean_loss = MeanLoss(next(network.parameters()).device, epoch)
     for x, y in bar:
         with utils.autocast(x.device, bf16):
-            loss = average(F.cross_entropy(forward(x), y))
+            loss = average(loss_of(forward(x), y))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -115,11 +115,11 @@ def average_into(averaged, network, step, decay=0.99):
         mine.copy_(new)
 
 
-def describe_epoch(row, num_epochs):
+def describe_epoch(row, num_epochs, figure):
     training = "" if row["train_loss"] is None else f"  loss {row['train_loss']:.3f}"
     return (
         f"epoch {row['epoch']:3}/{num_epochs}{training}  validation loss {row['validation_loss']:.3f}  "
-        f"accuracy {row['validation_accuracy']:.3f}"
+        f"{figure} {row[f'validation_{figure}']:.3f}"
     )
 
 
@@ -135,7 +135,7 @@ def fit_head(features, labels, validation, validation_labels, num_genres, option
     if not options["hidden"] and features.ndim == 3:
         means = features.mean(1), validation.mean(1)
         known = means[0], labels, means[1], validation_labels
-        return head, [], classifier.fit_linear_probe(head, *known, recipe.on_validation)
+        return head, [], recipe.kind.probe(head, *known, recipe.on_validation)
     check_batch(recipe.batch_size, len(features))
     head[0].measure(features.flatten(0, 1))
     batches = LabelledFeatures(features, labels, recipe.batch_size)

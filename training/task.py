@@ -10,37 +10,38 @@ import torch
 
 import utils
 from data import crops as crops_of
-from data.folder import labels_of
+from training.labels import Genres
 
 
 class Task:
     """The splits and their labels: the same for every seed and protocol.
 
     folder: :class:`data.folder.Folder`; train_split: "training", or "validation" where the two change places;
-    test_split: the split that the result is measured on; cache: see :func:`data.crops.load`. Raises
-    :class:`utils.UserError`.
+    test_split: the split that the result is measured on; cache: see :func:`data.crops.load`; kind: what the labels
+    say, see :mod:`training.labels`. ``genres`` are names, of genres or of tags. Raises :class:`utils.UserError`.
     """
 
-    def __init__(self, folder, device, train_split="training", test_split="test", cache="auto"):
-        self.folder, self.device = folder, device
+    def __init__(self, folder, device, train_split="training", test_split="test", cache="auto", kind=None):
+        self.kind = kind or Genres()
+        self.folder, self.device = self.kind.labelled(folder), device
         if train_split == test_split:
             raise utils.UserError(f"--test_split {test_split} would test on the tracks that it trains on")
         names = ["training", "validation", test_split]
         if train_split == "validation":
             names[:2] = ["validation", "training"]
-        rows = {name: folder.split(name) for name in names}
-        self.genres = sorted(set(rows[names[0]]["genre_top"]))
-        if len(self.genres) < 2:
-            raise utils.UserError(f"a classifier needs two genres; training has only '{self.genres[0]}'")
-        self.labels = [labels_of(rows[name], self.genres).to(device) for name in names]
+        rows = {name: self.folder.split(name) for name in names}
+        self.genres, labels = self.kind.read([rows[name] for name in names])
+        self.labels = [part.to(device) for part in labels]
         load = functools.partial(crops_of.Unread, cache=cache)
         if folder.settings.kind == "embedding":
             load = crops_of.Vectors
-        held = {name: load(folder, part, device) for name, part in rows.items()}
+        held = {name: load(self.folder, part, device) for name, part in rows.items()}
         self.train, self.validation, self.test = (held[name] for name in names)  # two of them may be the same
 
     def labelled(self, fraction, seed):
-        """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed."""
+        """Indices of the training tracks whose labels are used: a share of every genre, nested for a seed; or all."""
+        if fraction == 1:
+            return torch.arange(len(self.train))
         return self.subset(max(len(self.genres), round(fraction * len(self.train))), seed)
 
     def subset(self, size, seed):

@@ -13,6 +13,7 @@ from data import logmel
 from data.crops import cut_evenly
 from evaluation import results
 from models import backbones
+from training.labels import KINDS, Genres
 from training.networks import load_classifier
 
 NUM_CROPS = 5  # of a network that cannot hear all at once, as transfer.py takes them
@@ -25,13 +26,13 @@ class FromWaveform(nn.Module):
     for the crops is repeated.
 
     network: (B, 1, F, T) → (B, D), head: (B, D) → logits (B, C), both in eval mode; num_frames: of each of
-    ``num_crops``, spread evenly, or None for one that is the whole.
+    ``num_crops``, spread evenly, or None for one that is the whole; answer: logits → probabilities.
     """
 
-    def __init__(self, experiment, network, head=None, num_frames=None, num_crops=1):
+    def __init__(self, experiment, network, head=None, num_frames=None, num_crops=1, answer=Genres.answer):
         super().__init__()
         self.settings, self.normalise = experiment.settings, experiment.normalisation
-        self.network, self.head = network, head
+        self.network, self.head, self.answer = network, head, answer
         self.num_frames, self.num_crops = num_frames, num_crops
 
     def forward(self, waveform):
@@ -41,7 +42,7 @@ class FromWaveform(nn.Module):
         if self.head is None:
             return (mean,)
         logits = self.head(features).float().unflatten(0, (self.num_crops, -1))
-        return mean, logits.mean(0).softmax(1)
+        return mean, self.answer(logits.mean(0))
 
     def spectrogram(self, waveform, hop_length=None):
         """(B, S) → (B, F, T), normalised, as precise as what is stored; at ``hop_length``, or its own."""
@@ -75,7 +76,8 @@ def classifying(experiment, result):
     results.check_crops(result)
     classifier = load_classifier(result, experiment, "cpu")
     num_frames = experiment.settings.frames_in(result.crop_seconds)
-    return FromWaveform(experiment, classifier.backbone, classifier.head, num_frames, result.num_crops)
+    answer = KINDS[result.task].answer
+    return FromWaveform(experiment, classifier.backbone, classifier.head, num_frames, result.num_crops, answer)
 
 
 def check_logmel(experiment):
