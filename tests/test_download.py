@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import os
 import re
 import stat
 import threading
@@ -325,7 +326,23 @@ def test_damaged_and_missing_files_are_told_in_the_order_of_the_list(tmp_path):
     assert [reason.split(":")[0] for _, reason in damaged] == ["missing", "damaged", "unreadable"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no sum\n", b"\xff\xfe", b"0" * 40 + b"\n"])
+def test_paths_that_lead_out_of_the_folder_are_not_opened(tmp_path):
+    (tmp_path / "fma").mkdir()
+    (tmp_path / "outside").write_text("x")
+    (tmp_path / "fma" / "link").symlink_to("../outside")
+    paths = ["../outside", f"{tmp_path}/outside", "link"]
+    sums = [f"{hashlib.sha1(b'x').hexdigest()}  {path}\n" for path in paths]
+    (tmp_path / "fma" / "checksums").write_text("".join(sums))
+    assert checksums.compare(tmp_path / "fma") == (3, [(path, "leads out of the folder") for path in paths])
+
+
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "checksums")
+    with pytest.raises(OSError, match="is not a file"):
+        checksums.compare(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no sum\n", b"\xff\xfe", b"0" * 40 + b"\n", b"0" * 40 + b"  a\0b\n"])
 def test_a_list_that_is_none(tmp_path, content):
     if content is not None:
         (tmp_path / "checksums").write_bytes(content)
