@@ -175,12 +175,30 @@ def read_splits(path, track_ids):
 def _read_column(flag, path, column):
     """{track_id: what stands in ``column``} of a CSV, all text. Raises :class:`utils.UserError`."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["track_id"], table[column], strict=True))
+        table = read_table(flag, path)[["track_id", column]].drop_duplicates()
     except FileNotFoundError:
         raise utils.UserError(f"{flag} {path} does not exist") from None
     except (KeyError, ValueError, pd.errors.ParserError):
         raise utils.UserError(f"{flag} {path} needs the columns track_id,{column}") from None
+    twice = table["track_id"][table["track_id"].duplicated()]
+    if len(twice):
+        name = utils.printable(twice.iloc[0])
+        raise utils.UserError(f"{flag} {path} names the track {name} twice, with another {column} each time")
+    return dict(zip(table["track_id"], table[column], strict=True))
+
+
+def read_table(flag, path, **options):
+    """A CSV as a table of text; ``options`` of pandas.read_csv.
+
+    Raises :class:`utils.UserError` where two columns have one name, of which pandas renames the second, and what
+    reading it raises.
+    """
+    utils.check_file(path)
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    twice = header[header.duplicated() & (header != "")]
+    if len(twice):
+        raise utils.UserError(f"{flag} {path} has the column {utils.printable(twice.iloc[0])} more than once")
+    return pd.read_csv(path, **{"dtype": str, "keep_default_na": False, **options})
 
 
 # ------------------------------------------------------------------ artists

@@ -1,6 +1,7 @@
 """Folders of genre sub-folders: ids, splits, and what is not there."""
 
 import collections
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import utils
-from data import collection
+from data import collection, fma, spotify
 
 
 def make(root, *names):
@@ -107,6 +108,33 @@ def test_artists_from_a_file(tmp_path):
             collection.with_artists(found, file)
     with pytest.raises(utils.UserError, match="does not exist"):
         collection.with_artists(found, tmp_path / "nowhere.csv")
+
+
+def test_a_track_or_a_column_that_stands_twice_must_say_the_same(tmp_path):
+    make(tmp_path, "music/rock/a.mp3")
+    found, file = collection.find(tmp_path / "music"), tmp_path / "artists.csv"
+    file.write_text("track_id,artist,year\na,b,1\na,b,2\n")
+    assert [track.artist for track in collection.with_artists(found, file).tracks] == ["b"]
+    for content, message in (("track_id,artist\na,b\na,c\n", "the track a twice, with another artist"),
+                             ("track_id,artist,artist\na,b,c\n", "the column artist more than once")):  # fmt: skip
+        file.write_text(content)
+        with pytest.raises(utils.UserError, match=message):
+            collection.with_artists(found, file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    make(tmp_path, "music/rock/a.mp3")
+    os.mkfifo(tmp_path / "x.csv")
+    found = collection.find(tmp_path / "music")
+    assert not spotify.is_metadata(tmp_path / "x.csv")
+    for read in (
+        lambda pipe: collection.with_artists(found, pipe),
+        lambda pipe: collection.find(tmp_path / "music", pipe),
+        spotify.read_metadata,
+        fma.read_tracks_csv,
+    ):
+        with pytest.raises(OSError, match=r"x\.csv is not a file"):
+            read(tmp_path / "x.csv")
 
 
 def test_missing_or_empty_source(tmp_path):
