@@ -30,7 +30,9 @@ def test_ids_genres_and_paths(tmp_path):
         "jazz/notes.txt",
         "loose.mp3",
     )
-    tracks = {track.track_id: track for track in collection.find(tmp_path).tracks}
+    found = collection.find(tmp_path)
+    assert found.left_out == [("loose.mp3", tmp_path / "loose.mp3", "not in a genre folder")]
+    tracks = {track.track_id: track for track in found.tracks}
     assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
     assert tracks["b"].genre_top == "rock"
     assert len({track.path for track in tracks.values()}) == 4
@@ -91,10 +93,19 @@ def test_too_few_or_unknown_artists_are_one_sentence():
 
     with pytest.raises(utils.UserError, match="no artist is known; name them in --metadata"):
         collection.split_by_artist(found([""] * 30))
-    for artists in (["a", "b"] * 30, ["a", "b", *[""] * 7]):
-        with pytest.raises(utils.UserError, match="needs 10 artists, and 10 tracks of a genre"):
+    for artists, here in ((["a", "b"] * 30, (2, 60)), (["a", "b", *[""] * 7], (9, 9))):
+        message = "needs 10 artists, and 10 tracks of a genre; here are {} artists, and rock, .* has {} tracks: "
+        with pytest.raises(utils.UserError, match=message.format(*here)):
             collection.split_by_artist(found(artists))
     assert len({track.split for track in collection.split_by_artist(found(["a", *[""] * 29])).tracks}) == 3
+
+
+@pytest.mark.parametrize(("of_one", "others", "small"), [(0, 100, []), (90, 10, ["validation", "test"])])
+def test_a_small_split_is_told(of_one, others, small, capsys):
+    artists = ["a"] * of_one + [f"b{n}" for n in range(others)]
+    tracks = [collection.Track(str(n), "", "", "rock", "test", artist) for n, artist in enumerate(artists)]
+    collection.split_by_artist(collection.Collection(tracks))
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == small
 
 
 def test_artists_from_a_file(tmp_path):
