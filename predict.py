@@ -142,6 +142,7 @@ def find_files(names):
 def read_truth(path):
     """{track_id: (genre, split, "" where the table has none)}. Raises :class:`utils.UserError`."""
     try:
+        utils.check_file(path)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         splits = table["split"] if "split" in table else [""] * len(table)
         return dict(zip(table["track_id"], zip(table["genre_top"], splits, strict=True), strict=True))

@@ -175,27 +175,34 @@ def check_dataset(data_dir, size, name):
     """What the arrays of a dataset hold; FMA's audio too, and that alone before there are arrays."""
     folder, audio = data_dir / f"{name}_npy", data_dir / name
     has_audio = bool(size) and (audio / checksums.NAME).exists()
-    if has_audio:
-        check_audio(audio)
+    damaged = check_audio(audio) if has_audio else None
     if has_audio and not folder.exists():
-        print(f"no spectrograms yet in {folder}")
-        return
-    print(check.describe(check.check_folder(folder)))
-    print(folder)
+        last = f"no spectrograms yet in {folder}"
+    else:
+        print(check.describe(check.check_folder(folder)))
+        last = folder
+    if damaged:
+        raise utils.UserError(damaged)
+    print(last)
 
 
 def check_audio(audio):
-    """Compare FMA's files with its own checksums; those that differ are named in <folder>_damaged.csv beside it."""
+    """Compare FMA's files with its own checksums; those that differ are named in <folder>_damaged.csv beside it.
+
+    Returns what is wrong with them in a sentence; None where nothing is.
+    """
     number, damaged = checksums.compare(audio)
     named = audio.with_name(f"{audio.name}_damaged.csv")
     if not damaged:
         named.unlink(missing_ok=True)  # of an earlier check
         print(f"{audio}: all {number:,} files are as published")
-        return
+        return None
     utils.write_csv(named, ["path", "reason"], damaged)
-    print(f"error: {len(damaged):,} of {number:,} files of {audio} are not as published, named in {named}:")
     name_some(damaged)
-    print("  where they are many, remove the folder and fetch it again: python -m data.download")
+    return (
+        f"{len(damaged):,} of {number:,} files of {audio} are not as published, named in {named}; "
+        "where they are many, remove the folder and fetch it again: python -m data.download"
+    )
 
 
 def dataset_name(size, dataset):

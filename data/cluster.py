@@ -5,11 +5,13 @@ are written by the workers, as :mod:`data.workers` does here, and are the same.
 ``distributed``, an optional requirement, is imported here and nowhere else.
 """
 
+import asyncio
 import collections
 import concurrent.futures
 import contextlib
 import logging
 import os
+import re
 from dataclasses import replace
 
 import torch
@@ -19,6 +21,7 @@ from data.logmel import reason_of
 from data.workers import convert_one, finished
 
 SECONDS = 10  # that a scheduler may take to answer
+ADDRESS = r"((tcp|tls|wss?)://)?(\[[^]]+\]|[^\s:/\[\]]+):[0-9]+"  # the host is a name or a number; [::1] is one, too
 AT_ONCE = 1000  # jobs that the scheduler holds: enough for the cores of a cluster, and few enough for its memory
 
 
@@ -33,14 +36,26 @@ def connected(address, extractor):
     distributed = _distributed()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # of what goes wrong we say ourselves
     try:
+        asyncio.run(_greet(address, distributed))  # a client that never connects ends in tracebacks of its own
         client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # who listens there can answer with anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise utils.UserError(
-            f"no Dask scheduler answers at {address} ({str(error).splitlines()[0]}): start one by "
+            f"no Dask scheduler answers at {address} ({reason}): start one by "
             "'python -m dask scheduler', and give the address that it prints"
         ) from None
     with client:
         yield client
+
+
+async def _greet(address, distributed):
+    """Raises an exception of any kind unless a scheduler is at ``address``, in ``SECONDS``."""
+    if not re.fullmatch(ADDRESS, address):
+        raise ValueError("which is no address such as tcp://HOST:8786")
+    security = distributed.Security().get_connection_args("client")
+    async with asyncio.timeout(SECONDS), distributed.rpc(address, connection_args=security) as there:
+        if (await there.identity())["type"] != "Scheduler":
+            raise ValueError("which is a worker's")
 
 
 def run_cluster(jobs, client):

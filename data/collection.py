@@ -20,6 +20,7 @@ from data.settings import MOST_SECONDS
 
 SPLITS = ("training", "validation", "test")
 FOLDS = 10  # of the tracks, by artist: one for validation, one for the test
+SMALL = 0.05  # of the tracks: a split that holds less of them is told
 LONGEST_NAME = 240  # bytes; file systems take 255, with the ending
 
 
@@ -76,6 +77,7 @@ class Extractor:
 def find(source, splits_csv=None, suffixes=SUFFIXES):
     """The collection in ``source/<genre>/**/<file>``, the layout of GTZAN and of many others.
 
+    Files that lie in ``source`` itself have no genre and are left out by name.
     A track's id is the file's name without its ending, or its relative path where that is not unique.
     Splits come from ``splits_csv`` (columns track_id,split; tracks it does not name are ``excluded``), or are
     80/10/10 % of every genre, drawn deterministically.
@@ -92,10 +94,12 @@ def find(source, splits_csv=None, suffixes=SUFFIXES):
     ids = _track_ids(files, source)
     genres = [file.relative_to(source).parts[0] for file in files]
     splits = read_splits(splits_csv, ids) if splits_csv else stratified_splits(genres)
-    return Collection([
+    tracks = [
         Track(track_id, file, array_path(genre, track_id), genre, split)
         for track_id, file, genre, split in zip(ids, files, genres, splits, strict=True)
-    ])  # fmt: skip
+    ]
+    loose = [file for file in files_below(source, suffixes, "*") if not file.is_dir()]
+    return Collection(tracks, [(file.name, file, "not in a genre folder") for file in loose])
 
 
 def array_path(genre, track_id):
@@ -175,12 +179,30 @@ def read_splits(path, track_ids):
 def _read_column(flag, path, column):
     """{track_id: what stands in ``column``} of a CSV, all text. Raises :class:`utils.UserError`."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["track_id"], table[column], strict=True))
+        table = read_table(flag, path)[["track_id", column]].drop_duplicates()
     except FileNotFoundError:
         raise utils.UserError(f"{flag} {path} does not exist") from None
     except (KeyError, ValueError, pd.errors.ParserError):
         raise utils.UserError(f"{flag} {path} needs the columns track_id,{column}") from None
+    twice = table["track_id"][table["track_id"].duplicated()]
+    if len(twice):
+        name = utils.printable(twice.iloc[0])
+        raise utils.UserError(f"{flag} {path} names the track {name} twice, with another {column} each time")
+    return dict(zip(table["track_id"], table[column], strict=True))
+
+
+def read_table(flag, path, **options):
+    """A CSV as a table of text; ``options`` of pandas.read_csv.
+
+    Raises :class:`utils.UserError` where two columns have one name, of which pandas renames the second, and what
+    reading it raises.
+    """
+    utils.check_file(path)
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    twice = header[header.duplicated() & (header != "")]
+    if len(twice):
+        raise utils.UserError(f"{flag} {path} has the column {utils.printable(twice.iloc[0])} more than once")
+    return pd.read_csv(path, **{"dtype": str, "keep_default_na": False, **options})
 
 
 # ------------------------------------------------------------------ artists
@@ -199,7 +221,7 @@ def with_artists(found, path):
 
 
 def split_by_artist(found):
-    """The collection with splits of about 80/10/10 % of every genre that share no artist.
+    """The collection with splits of about 80/10/10 % of every genre that share no artist; says where one is small.
 
     Raises :class:`utils.UserError` where no artist is known, or there are too few for that.
     """
@@ -208,6 +230,12 @@ def split_by_artist(found):
             "--splits artist: no artist is known; name them in --metadata CSV, with the columns track_id,artist"
         )
     splits = artist_splits([track.genre_top for track in found.tracks], [track.artist for track in found.tracks])
+    for split in SPLITS:
+        if splits.count(split) < SMALL * len(splits):
+            print(
+                f"note: {split} has {splits.count(split):,} of {len(splits):,} tracks, since few artists made many "
+                "of them: a result on so few is uncertain; --splits CSV gives your own"
+            )
     return replace(found, tracks=[replace(t, split=split) for t, split in zip(found.tracks, splits, strict=True)])
 
 
@@ -221,8 +249,13 @@ def artist_splits(genres, artists, seed=0):
 
     alone = [artist or number for number, artist in enumerate(artists)]
     groups, names = pd.factorize(np.array(alone, dtype=object))
-    if len(names) < FOLDS or max(collections.Counter(genres).values()) < FOLDS:
-        raise utils.UserError(f"--splits artist needs {FOLDS} artists, and {FOLDS} tracks of a genre")
+    ((largest, most),) = collections.Counter(genres).most_common(1)
+    if len(names) < FOLDS or most < FOLDS:
+        raise utils.UserError(
+            f"--splits artist needs {FOLDS} artists, and {FOLDS} tracks of a genre; here are {len(names)} artists, "
+            f"and {utils.printable(largest)}, the largest genre, has {most} tracks: add tracks, or give your own "
+            "splits by --splits CSV"
+        )
     splits = np.full(len(genres), SPLITS[0], dtype=object)
     with warnings.catch_warnings():  # that a genre has few tracks: --check says it in our words
         warnings.simplefilter("ignore", UserWarning)

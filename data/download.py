@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import requests
+import urllib3
 
 import utils
 
@@ -30,6 +31,7 @@ ARCHIVES = {  # published SHA-1, GB of the archive and of what is in it, and a f
 PATIENCE = 30  # seconds without a byte, after which a connection counts as broken
 TRIES = 5  # in a row that bring nothing: then it gives up
 PAUSE = 1  # seconds before the next try, and twice as many after each that brings nothing
+MARGIN = 0.1  # by which an archive may be smaller or larger than it is published, for those sizes are rounded
 BLOCK = 2**14  # bytes that are read at once: of these, a broken connection loses what has come
 
 
@@ -91,14 +93,16 @@ def check_space(folder, num_bytes, what):
 
 def obtain(name, data_dir, url, keep):
     """Make ``data_dir/fma_<name>``: fetch the archive unless it is there, check its sum, unpack it."""
-    folder, archive, sha1 = data_dir / f"fma_{name}", data_dir / f"fma_{name}.zip", ARCHIVES[name][0]
+    folder, archive, (sha1, packed, *_) = data_dir / f"fma_{name}", data_dir / f"fma_{name}.zip", ARCHIVES[name]
     if archive.exists():
         check_sum(archive, sha1, "it is damaged or another version: remove it, and it will be fetched")
         print(f"{archive} was there before, and is kept")
         return unpack(archive, folder)
     fetched = fetched_of(archive)  # a name of its own, by which the next run knows what may be removed
-    if not fetched.exists():
-        fetch_whole(f"{url.rstrip('/')}/{archive.name}", part_of(archive), fetched, sha1)
+    if fetched.exists():
+        check_sum(fetched, sha1, "it was damaged since it came: remove it, and it will be fetched again")
+    else:
+        fetch_whole(f"{url.rstrip('/')}/{archive.name}", part_of(archive), fetched, sha1, 1e9 * packed)
     unpack(fetched, folder)
     if keep:
         os.replace(fetched, archive)
@@ -119,9 +123,9 @@ def fetched_of(archive):
     return archive.with_name(f"{archive.name}.fetched")
 
 
-def fetch_whole(address, part, fetched, sha1):
-    """Fetch ``address`` as ``part``, which becomes ``fetched`` when all of it has come and its sum is right."""
-    fetch(address, part)
+def fetch_whole(address, part, fetched, sha1, size):
+    """Fetch ``address``, of about ``size`` bytes, as ``part``; it becomes ``fetched`` when its sum is right."""
+    fetch(address, part, size)
     try:
         check_sum(part, sha1, f"{address} is not FMA's, or was damaged on the way: try again, or another --url")
     except utils.UserError:
@@ -130,17 +134,18 @@ def fetch_whole(address, part, fetched, sha1):
     os.replace(part, fetched)
 
 
-def fetch(address, part):
+def fetch(address, part, size):
     """Fetch ``address`` into the file ``part``, going on from what that holds already, over broken connections.
 
-    Raises :class:`utils.UserError` when ``TRIES`` in a row bring nothing, or the server has no such file.
+    Raises :class:`utils.UserError` when ``TRIES`` in a row bring nothing, or the server has no such file of about
+    ``size`` bytes.
     """
     failed = 0
     while True:
         before = size_of(part)
         try:
-            return fetch_rest(address, part)
-        except requests.RequestException as error:
+            return fetch_rest(address, part, size)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if not is_passing(error):
                 raise utils.UserError(f"{address} cannot be fetched ({reason_of(error)}): check --url") from None
             failed = 0 if size_of(part) > before else failed + 1
@@ -154,23 +159,55 @@ def fetch(address, part):
             time.sleep(PAUSE * 2**failed)
 
 
-def fetch_rest(address, part):
-    """One request for what ``part`` lacks of ``address``. Raises requests.RequestException where it breaks off."""
+def fetch_rest(address, part, size):
+    """One request for what ``part`` lacks of ``address``, of about ``size`` bytes.
+
+    Raises requests.RequestException, or urllib3's HTTPError, where it breaks off, and :class:`utils.UserError` where
+    something else comes.
+    """
     came = size_of(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={came}-"} if came else {})
     with requests.get(address, headers=headers, stream=True, timeout=PATIENCE) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:  # it is whole; its sum decides
-            return
+        if came and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # it is whole; its sum decides
         response.raise_for_status()
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {came}-"):
+        length = length_of(response)
+        if came and not response.headers.get("Content-Range", "").startswith(f"bytes {came}-"):
+            check_whole(response, length, size)
             came = 0  # a server that knows no ranges begins again
-        length = response.headers.get("Content-Length")
-        total = came + int(length) if length else None
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise utils.UserError(f"{address} comes compressed once more, unasked: try another --url")
+        total = None if length is None else came + length
         bar = utils.progress(total=total, initial=came, unit="B", unit_scale=True, desc=part.stem)
         with bar, open(part, "ab" if came else "wb") as file:
             for block in response.iter_content(BLOCK):
                 file.write(block)
                 bar.update(len(block))
+                if file.tell() > (1 + MARGIN) * size:
+                    part.unlink()
+                    raise utils.UserError(
+                        f"{address} is larger than FMA's ({size / 1e9:.2f} GB), and is not kept: try another --url"
+                    )
+
+
+def length_of(response):
+    """The bytes that are to come, None where the server does not say it."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def check_whole(response, length, size):
+    """Raises :class:`utils.UserError` unless an answer that begins again is of about ``size`` bytes, and no page.
+
+    The login of a wireless network answers so; it must not replace what has come.
+    """
+    kind = response.headers.get("Content-Type", "")
+    if length is None or abs(length - size) > MARGIN * size or kind.startswith("text/html"):
+        raise utils.UserError(
+            f"{response.url} answers with something else than the archive ({utils.printable(kind) or 'no type'}, "
+            f"{'unknown' if length is None else length} bytes); what has come is kept: "
+            "run the same command again to go on from there, or check --url"
+        )
 
 
 def size_of(file):
@@ -180,13 +217,15 @@ def size_of(file):
 def is_passing(error):
     """Whether it is worth trying again."""
     broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    busy = error.response is not None and (error.response.status_code >= 500 or error.response.status_code == 429)
+    response = getattr(error, "response", None)  # urllib3's own have none
+    busy = response is not None and (response.status_code >= 500 or response.status_code == 429)
     return isinstance(error, broken) or busy
 
 
 def reason_of(error):
-    if error.response is not None:
-        return f"the server says {error.response.status_code} {error.response.reason}"
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server says {response.status_code} {utils.printable(response.reason)}"
     return type(error).__name__
 
 

@@ -24,6 +24,7 @@ def read_tracks_csv(path):
     """
     wanted = [("set", "split"), ("set", "subset"), ("track", "genre_top")]
     try:
+        utils.check_file(path)
         everything = pd.read_csv(path, header=[0, 1], index_col=0, low_memory=False)
         table, ids = everything[wanted].copy(), everything.index.astype(int)
     except FileNotFoundError:

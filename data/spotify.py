@@ -17,6 +17,7 @@ ARTISTS = "artists"  # several of them are joined by ;
 def is_metadata(path):
     """Whether a file is a CSV that names genres, as the dataset's does."""
     try:
+        utils.check_file(path)
         return "track_genre" in pd.read_csv(path, nrows=0)
     except (OSError, ValueError):
         return False
@@ -29,7 +30,7 @@ def read_metadata(path):
     Raises :class:`utils.UserError` when the file is missing or has no such columns.
     """
     try:
-        table = pd.read_csv(path, dtype=str)
+        table = collection.read_table("--metadata", path, keep_default_na=True)
         artists = table.get(ARTISTS, pd.Series("", index=table.index))
         table = table[COLUMNS].assign(artist=artists.fillna("").str.partition(";")[0])
     except FileNotFoundError:

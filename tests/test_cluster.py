@@ -1,9 +1,13 @@
 """preprocessing.py --dask: by worker processes of a real Dask scheduler on this machine, some of which are killed."""
 
 import concurrent.futures
+import contextlib
+import gc
 import os
 import signal
+import socket
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -120,7 +124,44 @@ def test_what_is_wrong_with_the_cluster_is_said(distributed, tmp_path, error, me
         results_of(error, tmp_path)
 
 
-@pytest.mark.parametrize("address", [NOBODY, "nowhere"])
+@pytest.fixture
+def silent():
+    """The address of one who takes connections and says nothing that Dask would."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def chatty():
+    """The address of one who answers everybody in HTTP."""
+
+    def answer(server):
+        with contextlib.suppress(OSError):
+            while True:
+                with server.accept()[0] as caller:
+                    caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("who", ["silent", "chatty"])
+def test_who_listens_and_is_no_scheduler_is_named(distributed, who, request, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cluster, "SECONDS", 0.3)
+    address = request.getfixturevalue(who)
+    with pytest.raises(utils.UserError, match=rf"^no Dask scheduler answers at {address} \(.*\): start one"), \
+            cluster.connected(address, Deadly(tmp_path)):  # fmt: skip
+        pass
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+WRONG = ["nowhere", "foo://x", "tcp://", ":", "/etc/passwd", "http://h:1", "inproc://", "tcp://127.0.0.1:99999"]
+
+
+@pytest.mark.parametrize("address", [NOBODY, *WRONG])
 def test_a_scheduler_that_does_not_answer_is_named(distributed, address, music, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(cluster, "SECONDS", 0.3)
     with pytest.raises(utils.UserError, match=rf"^no Dask scheduler answers at {address} \(.*\): start one") as error:

@@ -1,6 +1,7 @@
 """Folders of genre sub-folders: ids, splits, and what is not there."""
 
 import collections
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import utils
-from data import collection
+from data import collection, fma, spotify
 
 
 def make(root, *names):
@@ -29,7 +30,9 @@ def test_ids_genres_and_paths(tmp_path):
         "jazz/notes.txt",
         "loose.mp3",
     )
-    tracks = {track.track_id: track for track in collection.find(tmp_path).tracks}
+    found = collection.find(tmp_path)
+    assert found.left_out == [("loose.mp3", tmp_path / "loose.mp3", "not in a genre folder")]
+    tracks = {track.track_id: track for track in found.tracks}
     assert set(tracks) == {"jazz/a.mp3", "rock/a.mp3", "b", "c"}
     assert tracks["b"].genre_top == "rock"
     assert len({track.path for track in tracks.values()}) == 4
@@ -90,10 +93,19 @@ def test_too_few_or_unknown_artists_are_one_sentence():
 
     with pytest.raises(utils.UserError, match="no artist is known; name them in --metadata"):
         collection.split_by_artist(found([""] * 30))
-    for artists in (["a", "b"] * 30, ["a", "b", *[""] * 7]):
-        with pytest.raises(utils.UserError, match="needs 10 artists, and 10 tracks of a genre"):
+    for artists, here in ((["a", "b"] * 30, (2, 60)), (["a", "b", *[""] * 7], (9, 9))):
+        message = "needs 10 artists, and 10 tracks of a genre; here are {} artists, and rock, .* has {} tracks: "
+        with pytest.raises(utils.UserError, match=message.format(*here)):
             collection.split_by_artist(found(artists))
     assert len({track.split for track in collection.split_by_artist(found(["a", *[""] * 29])).tracks}) == 3
+
+
+@pytest.mark.parametrize(("of_one", "others", "small"), [(0, 100, []), (90, 10, ["validation", "test"])])
+def test_a_small_split_is_told(of_one, others, small, capsys):
+    artists = ["a"] * of_one + [f"b{n}" for n in range(others)]
+    tracks = [collection.Track(str(n), "", "", "rock", "test", artist) for n, artist in enumerate(artists)]
+    collection.split_by_artist(collection.Collection(tracks))
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == small
 
 
 def test_artists_from_a_file(tmp_path):
@@ -107,6 +119,33 @@ def test_artists_from_a_file(tmp_path):
             collection.with_artists(found, file)
     with pytest.raises(utils.UserError, match="does not exist"):
         collection.with_artists(found, tmp_path / "nowhere.csv")
+
+
+def test_a_track_or_a_column_that_stands_twice_must_say_the_same(tmp_path):
+    make(tmp_path, "music/rock/a.mp3")
+    found, file = collection.find(tmp_path / "music"), tmp_path / "artists.csv"
+    file.write_text("track_id,artist,year\na,b,1\na,b,2\n")
+    assert [track.artist for track in collection.with_artists(found, file).tracks] == ["b"]
+    for content, message in (("track_id,artist\na,b\na,c\n", "the track a twice, with another artist"),
+                             ("track_id,artist,artist\na,b,c\n", "the column artist more than once")):  # fmt: skip
+        file.write_text(content)
+        with pytest.raises(utils.UserError, match=message):
+            collection.with_artists(found, file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    make(tmp_path, "music/rock/a.mp3")
+    os.mkfifo(tmp_path / "x.csv")
+    found = collection.find(tmp_path / "music")
+    assert not spotify.is_metadata(tmp_path / "x.csv")
+    for read in (
+        lambda pipe: collection.with_artists(found, pipe),
+        lambda pipe: collection.find(tmp_path / "music", pipe),
+        spotify.read_metadata,
+        fma.read_tracks_csv,
+    ):
+        with pytest.raises(OSError, match=r"x\.csv is not a file"):
+            read(tmp_path / "x.csv")
 
 
 def test_missing_or_empty_source(tmp_path):

@@ -1,15 +1,19 @@
 """data.download against a server that misbehaves, and archives that must not be unpacked; data.checksums."""
 
+import contextlib
 import hashlib
 import http.server
 import io
+import os
 import re
 import stat
 import threading
 import zipfile
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+import urllib3
 from conftest import call
 
 import utils
@@ -38,6 +42,15 @@ def third_of(content):
     return len(content) // 3 // 8 * 8
 
 
+ODD = {  # headers in place of a right Content-Length
+    "abc": {"Content-Length": "abc"},
+    "compressed": {"Content-Encoding": "gzip"},
+    "portal, no ranges": {"Content-Type": "text/html", "Content-Length": 150},
+    "short, no ranges": {"Content-Length": 15},
+    "none, no ranges": {},
+}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves ``server.files``, each request by the next word of ``server.plan``; after the last of them, well."""
 
@@ -54,9 +67,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if begin else 200)
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-        if act != "no length":
+        if act in ODD:
+            for header, value in ODD[act].items():
+                self.send_header(header, value)
+        elif act not in ("no length", "endless"):
             self.send_header("Content-Length", len(content) - begin)
         self.end_headers()
+        with contextlib.suppress(OSError):  # the client has gone
+            while act == "endless":
+                self.wfile.write(content)
         well = act in ("well", "no ranges")
         self.wfile.write(content[begin:] if well else content[begin : begin + third_of(content)])
         if act == "stall":
@@ -76,7 +95,7 @@ def server(monkeypatch):
     archives = dict(download.ARCHIVES)
     for name in ("metadata", "small"):
         sha1 = hashlib.sha1(server.files[f"fma_{name}.zip"]).hexdigest()
-        archives[name] = (sha1, 1e-4, 1e-4, archives[name][-1])
+        archives[name] = (sha1, 1e-9 * len(server.files[f"fma_{name}.zip"]), 1e-4, archives[name][-1])
     monkeypatch.setattr(download, "ARCHIVES", archives)
     monkeypatch.setattr(download, "PATIENCE", 0.3)
     monkeypatch.setattr(download, "PAUSE", 0)
@@ -237,6 +256,42 @@ def test_a_killed_unpacking_is_done_again(server, tmp_path, monkeypatch):
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("act", [act for act in ODD if "no ranges" in act])
+def test_a_page_in_place_of_the_rest_does_not_replace_what_has_come(server, tmp_path, act):
+    server.plan = ["drop", act]
+    refused(server, tmp_path, "something else than the archive .* what has come is kept")
+    third = third_of(server.files["fma_metadata.zip"])
+    assert (tmp_path / "fma_metadata.zip.part").stat().st_size == third
+    fetched(server, tmp_path)
+    assert server.asked[-1] == ("/fma_metadata.zip", f"bytes={third}-")
+
+
+def test_no_more_is_written_than_the_archive_has(server, tmp_path):
+    server.plan = ["endless"]
+    refused(server, tmp_path, r"is larger than FMA's \(0\.00 GB\), and is not kept")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("act", "match"),
+    [("abc", "SHA-1"), ("compressed", "compressed once more"), ("416", "the server says 416 .*: check --url")],
+)
+def test_an_odd_answer_is_one_sentence(server, tmp_path, act, match):
+    server.plan = [act]
+    refused(server, tmp_path, match)
+
+
+@pytest.mark.parametrize("error", [urllib3.exceptions.HTTPError, urllib3.exceptions.LocationParseError])
+def test_what_requests_lets_through_is_one_sentence(server, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(download.requests, "get", mock.Mock(side_effect=error("x")))
+    refused(server, tmp_path, rf"cannot be fetched \({error.__name__}\): check --url")
+
+
+def test_what_was_damaged_since_it_came_is_not_unpacked(server, tmp_path):
+    (tmp_path / "fma_metadata.zip.fetched").write_bytes(zipped({"fma_metadata/tracks.csv": b"another"}))
+    refused(server, tmp_path, r"zip\.fetched .* does not have the published SHA-1 .* remove it")
+
+
 # ------------------------------------------------------------------ unpacking
 
 
@@ -325,7 +380,23 @@ def test_damaged_and_missing_files_are_told_in_the_order_of_the_list(tmp_path):
     assert [reason.split(":")[0] for _, reason in damaged] == ["missing", "damaged", "unreadable"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no sum\n", b"\xff\xfe", b"0" * 40 + b"\n"])
+def test_paths_that_lead_out_of_the_folder_are_not_opened(tmp_path):
+    (tmp_path / "fma").mkdir()
+    (tmp_path / "outside").write_text("x")
+    (tmp_path / "fma" / "link").symlink_to("../outside")
+    paths = ["../outside", f"{tmp_path}/outside", "link"]
+    sums = [f"{hashlib.sha1(b'x').hexdigest()}  {path}\n" for path in paths]
+    (tmp_path / "fma" / "checksums").write_text("".join(sums))
+    assert checksums.compare(tmp_path / "fma") == (3, [(path, "leads out of the folder") for path in paths])
+
+
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "checksums")
+    with pytest.raises(OSError, match="is not a file"):
+        checksums.compare(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no sum\n", b"\xff\xfe", b"0" * 40 + b"\n", b"0" * 40 + b"  a\0b\n"])
 def test_a_list_that_is_none(tmp_path, content):
     if content is not None:
         (tmp_path / "checksums").write_bytes(content)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -477,6 +478,12 @@ def test_what_cannot_be_answered_gets_one_sentence(home, tmp_path, case, flags, 
     with pytest.raises(utils.UserError, match=message) as error:
         call(predict, f"--exp_path {home.transfers[case].parent} --device cpu {flags}")
     assert "\n" not in str(error.value)
+
+
+def test_a_truth_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "truth.csv")
+    with pytest.raises(OSError, match="is not a file"):
+        predict.read_truth(tmp_path / "truth.csv")
 
 
 def test_a_truth_without_its_columns_is_refused(home, tmp_path):
