@@ -43,7 +43,7 @@ def get_args_parser():
         "--neighbours", metavar="FILE", help="print the nearest tracks of an audio file of your own; makes no page"
     )
     parser.add_argument("--seed", type=utils.whole, default=0, help="another seed, another map of the same tracks")
-    parser.add_argument("--out", default="explore.html", help="the page to write: a new file, or an earlier page (.html)")
+    parser.add_argument("--out", default="explore.html", help="the page to write, new or in place of another .html")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
 
