@@ -43,7 +43,7 @@ def get_args_parser():
         "--neighbours", metavar="FILE", help="print the nearest tracks of an audio file of your own; makes no page"
     )
     parser.add_argument("--seed", type=utils.whole, default=0, help="another seed, another map of the same tracks")
-    parser.add_argument("--out", default="explore.html", help="the page to write")
+    parser.add_argument("--out", default="explore.html", help="the page to write, new or in place of another .html")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
 
@@ -63,6 +63,8 @@ from training.heard import Ear
 
 
 def main(args):
+    if Path(args.out).exists() and Path(args.out).suffix.lower() != ".html":
+        raise utils.UserError(f"--out {args.out} is there, and no page (.html): name a new file")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
     check_settings(folder, experiment.settings)

@@ -30,6 +30,7 @@ import utils
 FEW = 5  # files; of more, a bar shows how far it is, and their number is told
 READERS = 2  # threads that decode the next files while the network answers
 AT_ONCE = 64  # crops in the network: an hour has a thousand
+COLUMNS = {"genres": ["path", "genre", "probability"], "tags": ["path", "tag", "probability"]}  # of --csv, first
 
 
 def get_args_parser():
@@ -62,12 +63,13 @@ def get_args_parser():
     parser.add_argument(
         "--csv", metavar="FILE",
         help="write the probabilities of all genres there, too, a line for each file (empty where it could not be "
-        "read); stopped by Ctrl-C, it has the files so far",
+        "read); a new file or an earlier table; stopped by Ctrl-C, it has the files so far",
     )  # fmt: skip
     parser.add_argument(
         "--timeline", nargs="?", const="timeline", metavar="DIR",
-        help="draw the genres along each file into pictures in this folder (default: timeline; then write --timeline "
-        "behind the files)",
+        help="draw the genres along each file, as <name>.timeline.png in this folder (default: timeline; then write "
+        "--timeline behind the files), by half-overlapping pieces as long as the classifier knows them: 30 s for the "
+        "model that ships",
     )  # fmt: skip
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     return parser
@@ -111,13 +113,16 @@ def main(args):
     finally:
         if args.csv and answers:
             write_csv(args.csv, answers, result)
-    show(answers, result, args)
+    show(answers, result, args, pictures)
+    if listen.brief:
+        who = ", ".join(listen.brief) if len(listen.brief) <= FEW else f"{len(listen.brief)} files"
+        print(f"shorter than two pieces, so that the timeline has one value for all of it: {who}", file=sys.stderr)
 
 
 def check_places(args):
-    """Raises :class:`utils.UserError`, before any work, for what cannot be written."""
-    if args.csv and Path(args.csv).is_dir():
-        raise utils.UserError(f"--csv {args.csv} is a folder: name a file in it")
+    """Raises :class:`utils.UserError`, before any work, for what cannot be written, or should not."""
+    if args.csv:
+        check_table(Path(args.csv), map(Path, args.files))
     if args.timeline and Path(args.timeline).is_file():
         raise utils.UserError(f"--timeline {args.timeline} is a file: name a folder, or write --timeline last")
 
@@ -127,6 +132,18 @@ def check_kind(args, result):
     for flag in ("truth", "timeline"):
         if getattr(args, flag) is not None and result.task == "tags":
             raise utils.UserError(f"--{flag} goes with genres; {result.name} tells tags")
+
+
+def check_table(path, files):
+    """Raises :class:`utils.UserError` where --csv would take the place of anything but an earlier table."""
+    if path.is_dir():
+        raise utils.UserError(f"--csv {path} is a folder: name a file in it")
+    if path in files or path.suffix.lower() in (*logmel.SUFFIXES, ".npy", *songs.PLAYLISTS):
+        raise utils.UserError(f"--csv {path} is the name of a file to read: name the table to write, as genres.csv")
+    if path.is_file():
+        with path.open("rb") as file:
+            if not file.readline().startswith(tuple(",".join(names).encode() for names in COLUMNS.values())):
+                raise utils.UserError(f"--csv {path} is there, and no table of predict.py: name a new file")
 
 
 def find_files(names):
@@ -171,7 +188,7 @@ class Listener:
     """Called with a file's name, it returns what is :class:`Heard` of it, or raises :class:`data.logmel.AudioError`.
 
     Raises :class:`utils.UserError` for audio files where arrays of this kind cannot be made of them, and for windows
-    where there are none.
+    where there are none. ``brief`` collects the files that have only one window.
     """
 
     def __init__(self, experiment, result, files, num_crops=None, with_windows=False):
@@ -187,6 +204,7 @@ class Listener:
         self.piece_seconds = result.crop_seconds if whole and not self.is_vector else None
         self.num_frames = None if self.is_vector else self.settings.frames_in(result.crop_seconds)
         self.num_crops, self.overlap = num_crops or result.num_crops, 2 if with_windows else 1
+        self.brief = []
 
     def __call__(self, file):
         pieces, seconds, known = self.read(Path(file))
@@ -197,6 +215,8 @@ class Listener:
             return Heard(crops)
         number = 1 if len(pieces) > 1 else 2 * max(1, round(pieces[0].shape[1] / self.num_frames)) - 1
         sounding = np.repeat([piece is not None for piece in pieces], number)
+        if len(sounding) == 1:
+            self.brief.append(utils.printable(file))
         return Heard(crops, self.cut(pieces, number, known), sounding, seconds)
 
     def read(self, path):
@@ -281,7 +301,10 @@ def draw_timeline(path, heard, classify, genres, title):
 
 
 def picture_names(files, folder):
-    """{file: where its timeline goes}: under its name, or its path below a shared folder where that is not unique."""
+    """{file: where its timeline goes}: under its name, or its path below a shared folder where that is not unique.
+
+    Never under the name of a cover: song.png may lie beside song.mp3.
+    """
     count = collections.Counter(Path(file).stem.casefold() for file in files)  # on some disks A.png is a.png
     paths = {file: Path(file).absolute().parts for file in files}
     levels = zip(*paths.values(), strict=False)
@@ -290,7 +313,7 @@ def picture_names(files, folder):
         file: Path(file).stem if count[Path(file).stem.casefold()] == 1 else "/".join(parts[shared:])
         for file, parts in paths.items()
     }
-    return {file: Path(folder) / f"{file_name(name)}.png" for file, name in names.items()}
+    return {file: Path(folder) / f"{file_name(name)}.timeline.png" for file, name in names.items()}
 
 
 @torch.no_grad()
@@ -313,11 +336,11 @@ def write_csv(path, answers, result):
         columns = [f"{said[genre]:.6f}" if said else "" for genre in genres]
         rows.append([answer["file"], next(iter(said), ""), max(columns), *columns])
     head = [results.PROBABILITY + genre for genre in genres]
-    utils.write_csv(path, ["path", result.task.removesuffix("s"), "probability", *head], rows)
+    utils.write_csv(path, [*COLUMNS[result.task], *head], rows)
 
 
-def show(answers, result, args):
-    """The answers, and where they were written; on stderr what is wrong with the other files.
+def show(answers, result, args, pictures):
+    """The answers, and where they and the ``pictures`` {file: path} are; on stderr what is wrong with other files.
 
     Raises :class:`utils.UserError` where nothing is answered.
     """
@@ -330,7 +353,9 @@ def show(answers, result, args):
     elif answered:
         print(f"by {result.name} ({result.protocol}, {result.network_name})")
         lines = table(answered, lambda answer: kind.shown([*answer[result.task].items()], args.top))
-        print("\n".join([lines, *filter(None, (args.csv, args.timeline))]))
+        drawn = [str(path) for answer, path in zip(answers, pictures.values(), strict=False) if "genres" in answer]
+        places = [args.csv, *(drawn if len(drawn) <= FEW else [args.timeline])]
+        print("\n".join([lines, *filter(None, places)]))
     if len(answers) > FEW:
         print(f"{len(answered)} files read, {len(failed)} could not be", file=sys.stderr)
     if not answered:

@@ -26,10 +26,12 @@
     shown = [];
     for (let i = 0; i < N; i++)
       if (!hidden.has(colour[i]) && (part < 0 || split[i] === part) && (!wrong || isWrong(i))) shown.push(i);
-    const right = predicted ? shown.filter((i) => !isWrong(i)).length : 0;
-    const share = ((100 * right) / shown.length).toFixed(1), number = (n) => n.toLocaleString("en");
+    const right = splits.map((name, s) => { // each for itself: it has learned the training tracks
+      const there = shown.filter((i) => split[i] === s), good = there.filter((i) => !isWrong(i)).length;
+      return there.length && `${name} ${((100 * good) / there.length).toFixed(1)} %`;
+    }).filter(Boolean), number = (n) => n.toLocaleString("en");
     $("status").textContent = `${number(shown.length)} of ${number(N)} tracks shown` +
-      (predicted && shown.length ? `, ${share} % of them classified right` : "");
+      (predicted && shown.length ? `, classified right: ${right.join(", ")}` : "");
     hovered = -1;
     show();
   }

@@ -150,6 +150,15 @@ class Result:
         return f"{'all' if number is None else number} {self.metrics.get('resampled', 'tracks')}"
 
     @property
+    def caution(self):
+        """Why the intervals are not as wide as they should be, in brackets, or ""."""
+        if self.metrics.get("resampled") == "artists":
+            few = self.metrics["n_resampled"] < statistics.FEW_ARTISTS
+            return " (few artists: the interval is too narrow)" if few else ""
+        unknown = sum(artist == "" for artist in self.predictions.get(ARTIST, ()))
+        return f" (not over artists: that of {unknown} tracks is unknown)" if unknown else ""
+
+    @property
     def log(self):
         """A row for each epoch of the classifier; empty for a classifier without epochs."""
         return self._table("log", "transfer_log.csv")
@@ -214,8 +223,8 @@ class Result:
         lines = [
             f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
             f"{len(self.genres)} genres, trained on {self.n_train}",
-            f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f} over {self.over}; "
-            f"chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
+            f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f} over {self.over}"
+            f"{self.caution}; chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
         ]
         for key, label in (("macro_f1", "macro-F1"), ("roc_auc", "ROC-AUC"), ("top5_accuracy", "top-5")):
             lines += [f"  {label:9} {numbers[key]:.3f}"] if numbers[key] is not None else []

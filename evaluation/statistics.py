@@ -10,6 +10,7 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+FEW_ARTISTS = 20  # of fewer, a bootstrap's interval is too narrow
 
 
 def drawn_together(artists):

@@ -71,6 +71,14 @@ def stages_of(backbone):
     return [f"stage{number}" for number in range(1, len(getattr(backbone, "stage_features", ())) + 1)]
 
 
+def num_features(network):
+    """D of what a method's ``encoder`` returns, or any module with ``num_features``."""
+    if hasattr(network, "num_features"):
+        return network.num_features
+    backbone, projector = network
+    return width_of(projector, backbone.num_features)
+
+
 def width_of(projector, otherwise):
     """The width of a projector's output."""
     linear = [module for module in projector.modules() if isinstance(module, nn.Linear)]

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -235,3 +236,24 @@ def test_norms_of_one_process_are_torchs_own(affine):
         torch.testing.assert_close(ours(x), theirs(x))
         torch.testing.assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()))
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_who_joins_watches_torchrun(monkeypatch):
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    there = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    for name, value in {**there, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, str(value))
+    watched = []
+    monkeypatch.setattr(distributed, "end_with_parent", watched.append)
+    with distributed.joined("cpu"):
+        assert watched == [os.getppid()]
+
+
+def test_without_torchrun_a_process_ends_as_by_kill(monkeypatch):
+    parents, sent = iter([7, 7, 1]), []
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
+    monkeypatch.setattr(distributed.time, "sleep", lambda seconds: None)
+    distributed.end_with_parent(7)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert not list(parents)

@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from conftest import call
+from conftest import TINY, Pretrained, call, write_folder
 
 import explore
+import train_simsiam
 import transfer
 from utils import UserError
 
@@ -70,6 +71,18 @@ def test_neighbours_of_a_file_are_printed_and_no_page_is_made(pretrained, music,
     assert not out.exists()
 
 
+def test_a_classifier_of_whole_tracks_finds_neighbours_of_a_longer_file(tmp_path, capsys, without_pictures):
+    write_folder(tmp_path / "data", "tiny")
+    flags = TINY.replace("conv8", "frames") + " --num_epochs 1 --device cpu"
+    call(train_simsiam, f"--data_dir {tmp_path}/data --exp_dir {tmp_path}/exp {flags}")
+    home = Pretrained(tmp_path / "data", tmp_path / "exp", *(tmp_path / "exp").iterdir())
+    call(transfer, home.transfer("--protocol linear"))
+    soundfile.write(tmp_path / "mine.wav", np.random.default_rng(0).normal(0, 0.1, 20 * 22050), 22050)
+    capsys.readouterr()
+    call(explore, f"{home.where} --exp_path {home.experiment.name} --neighbours {tmp_path}/mine.wav")
+    assert len(capsys.readouterr().out.strip().splitlines()) == 1 + 10
+
+
 def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
     (tmp_path / "none.wav").write_text("no music")
     command = f"{pretrained.where} --exp_path {pretrained.experiment.name}"
@@ -77,3 +90,6 @@ def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
         call(explore, f"{command} --neighbours {tmp_path}/none.wav")
     with pytest.raises(UserError, match="--embed_audio needs the tracks' audio"):
         call(explore, f"{command} --embed_audio 3")
+    with pytest.raises(UserError, match=r"none\.wav is there, and no page"):
+        call(explore, f"{command} --out {tmp_path}/none.wav")
+    assert (tmp_path / "none.wav").read_text() == "no music"

@@ -227,6 +227,9 @@ def test_a_pretraining_that_stopped_is_told(pretrained, capsys):
     log.write_text("\n".join(log.read_text().splitlines()[:2]) + "\n")
     open_given(parse(pretrained.transfer("")))
     assert "stopped after 1 of 2 epochs" in capsys.readouterr().out
+    with utils.locked(pretrained.experiment):
+        open_given(parse(pretrained.transfer("")))
+    assert "is at 1 of 2 epochs, and still running" in capsys.readouterr().out
 
 
 def test_only_the_pretrained_can_be_tuned(opened, pretrained_once):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,7 @@ def forge(file, **changes):
 @pytest.mark.parametrize("damage", [
     cut, flip, lambda file: file.write_bytes(b""), lambda file: forge(file, what=None),
     lambda file: forge(file, kept=torch.zeros(3, 2, 512)), lambda file: forge(file, kept="text"),
+    lambda file: forge(file, kept=torch.zeros(24, 1, 512)), lambda file: forge(file, kept=torch.zeros(24, 2, 100)),
     lambda file: forge(file, kept=torch.full((24, 2, 512), torch.nan)), lambda file: utils.save_weights(file, [1]),
 ])  # fmt: skip
 def test_what_is_damaged_or_foreign_is_made_again(run, damage):
@@ -147,6 +149,44 @@ def test_what_is_damaged_or_foreign_is_made_again(run, damage):
     assert passed == 24 * 2
     assert file.read_bytes() == whole
     assert same_result(first, again)
+
+
+@pytest.mark.parametrize("what", [
+    torch.ones(3), "text", {}, {"rulers.kmeans.mean": torch.zeros(3)},
+    lambda right: {**right, "rulers.kmeans.mean": torch.zeros(3)}, lambda right: {**right, "more": torch.zeros(3)},
+    lambda right: dict.fromkeys(right, "text"),
+])  # fmt: skip
+def test_foreign_buffers_are_fitted_anew(run, what):
+    flags = "--protocol linear --layer backbone+kmeans"
+    first, *_ = run(flags)
+    (file,) = files(run, "*/*_fitted.pth")
+    whole = file.read_bytes()
+    right = torch.load(file, weights_only=True)["kept"]
+    forge(file, kept=what(right) if callable(what) else what)
+    assert same_result(first, run(flags)[0])
+    assert file.read_bytes() == whole
+
+
+def test_behind_a_link_nothing_is_kept_or_removed(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "tiny_0123456789abcdef").mkdir(parents=True)
+    run.features.symlink_to(elsewhere)
+    assert run()[2] == run()[2] == 36 * 2
+    assert [path.name for path in elsewhere.rglob("*")] == ["tiny_0123456789abcdef"]
+
+
+def test_only_what_is_ours_makes_room(run, monkeypatch):
+    for name in ("tiny_mine/a.pth", "tiny_0123456789abcdeg/a.pth", "other_0123456789abcdef/mine.pth"):
+        (run.features / name).parent.mkdir(parents=True)
+        (run.features / name).write_text("mine")
+    for name in ("tiny_0123456789abcdef", "other_0123456789abcdef"):
+        (run.features / name).mkdir(exist_ok=True)
+        (run.features / name / "0123456789abcdef_test.pth").write_bytes(bytes(10**6))
+    monkeypatch.setattr(kept, "MOST_BYTES", 10**6)
+    run()
+    left = [file.parent.name for file in run.features.rglob("*.pth") if not re.fullmatch(kept.FILE, file.name)]
+    assert sorted(left) == ["other_0123456789abcdef", "tiny_0123456789abcdeg", "tiny_mine"]
+    assert not files(run, "*_0123456789abcdef/0*.pth")
 
 
 def test_what_was_used_longest_ago_makes_room(run, monkeypatch):

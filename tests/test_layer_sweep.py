@@ -25,7 +25,11 @@ def test_stages_below_the_last_are_tried_and_the_two_highest_together():
 def test_of_equals_the_fewest_features_are_best():
     rows = [("a", 9, 0.5), ("b", 6, 0.7), ("c", 3, 0.7), ("d", 1, 0.6)]
     names = ("layer", "num_features", "validation_accuracy")
-    assert layer_sweep.best_layer([dict(zip(names, row, strict=True)) for row in rows]) == "c"
+    rows = [{**dict(zip(names, row, strict=True)), "C": 1, "ci95_low": 0, "ci95_high": 1} for row in rows]
+    assert layer_sweep.best_layer(rows) == "c"
+    said = layer_sweep.describe_sweep(rows).splitlines()[-1]
+    assert said == "2 layers share the highest accuracy: c is taken, of the fewest features"
+    assert "share" not in layer_sweep.describe_sweep(rows[:2])
 
 
 @pytest.fixture(scope="module")

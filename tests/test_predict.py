@@ -353,7 +353,8 @@ def read_csv(path):
 def test_the_csv_says_what_json_says(home, ask, tmp_path):
     folder = home.transfers["linear"]
     files = [*(audio_of(home, row) for row in rows_of(folder)[:2]), tmp_path / "gone.wav"]
-    answers = ask(folder, files, f"--csv {tmp_path}/made/genres.csv")
+    for _ in range(2):  # an earlier table is replaced
+        answers = ask(folder, files, f"--csv {tmp_path}/made/genres.csv")
     for line, answer in zip(read_csv(tmp_path / "made" / "genres.csv"), answers, strict=True):
         assert list(line) == ["path", "genre", "probability", *(f"p: {genre}" for genre in GENRES)]
         assert line["path"] == answer["file"]
@@ -412,7 +413,7 @@ def test_a_timeline_of_whole_tracks_is_what_clips_along_the_file_would_get(home,
     first, second, between, song = ask(shorter, files)
     assert ask(shorter, [tmp_path / "song.wav"], f"--timeline {tmp_path}/pictures") == [song]  # the answer stays
     ((path, (windows, seconds, genres), title),) = drawn
-    assert (path, seconds, genres) == (tmp_path / "pictures" / "song.png", 10, sorted(GENRES))
+    assert (path, seconds, genres) == (tmp_path / "pictures" / "song.timeline.png", 10, sorted(GENRES))
     assert title == "song.wav: {} {:.0%}".format(*next(iter(song["genres"].items())))
     assert [np.isnan(window).all() for window in windows] == [number in (4, 5, 6) for number in range(9)]
     for place, answer in ((0, first), (1, between), (2, second), (8, first)):
@@ -441,20 +442,40 @@ def test_a_timeline_of_crops_has_its_first_at_the_begin_and_its_last_at_the_end(
 def test_two_songs_of_one_name_get_two_pictures():
     names = predict.picture_names(["/m/a/intro.mp3", "/m/b/Intro.mp3", "/m/b/$1.wav", "/m/.x/..mp3"], "out")
     assert [str(path) for path in names.values()] == [
-        "out/a%2Fintro.mp3.png", "out/b%2FIntro.mp3.png", "out/$1.png", "out/%2E.png"
+        "out/a%2Fintro.mp3.timeline.png", "out/b%2FIntro.mp3.timeline.png", "out/$1.timeline.png",
+        "out/%2E.timeline.png",
     ]  # fmt: skip
 
 
 def test_where_nothing_can_be_written_or_drawn_nothing_is_begun(home, tmp_path):
     (tmp_path / "song.mp3").touch()
+    (tmp_path / "notes.txt").write_text("my notes")
     vectors = f"--exp_path {home.transfers['vectors linear'].parent} --timeline {tmp_path} a.npy"
     for flags, message in (
         (f"--csv {tmp_path} a.mp3", "is a folder: name a file in it"),
+        (f"--csv {tmp_path}/song.mp3 a.mp3", "is the name of a file to read"),  # --csv *.mp3
+        (f"--csv {tmp_path}/new.M3U a.mp3", "is the name of a file to read"),
+        ("--csv a a", "is the name of a file to read"),
+        (f"--csv {tmp_path}/notes.txt a.mp3", "is there, and no table"),
         (f"--timeline {tmp_path}/song.mp3 a.mp3", "is a file: name a folder, or write --timeline last"),
         (vectors, "as one vector, without time: leave --timeline out"),
     ):
         with pytest.raises(utils.UserError, match=message):
             call(predict, flags)
+    assert (tmp_path / "notes.txt").read_text() == "my notes"
+
+
+def test_the_pictures_of_few_files_are_named_and_those_of_one_value(home, tmp_path, capsys, drawn):
+    folder = home.transfers["stats"]
+    common = f"--exp_path {folder.parent} --transfer {folder.name} --device cpu --timeline {tmp_path}"
+    for number in range(6):
+        shutil.copy(audio_of(home, rows_of(folder)[0]), tmp_path / f"{number}.wav")
+    for count, places in ((2, [f"{tmp_path}/0.timeline.png", f"{tmp_path}/1.timeline.png"]), (6, [str(tmp_path)])):
+        call(predict, f"{common} {' '.join(f'{tmp_path}/{number}.wav' for number in range(count))}")
+        said = capsys.readouterr()
+        assert said.out.splitlines()[1 + count :] == places
+        assert "one value for all of it: " in said.err
+    assert said.err.splitlines()[-1].endswith(": 6 files")
 
 
 def test_vectors_that_are_none_of_its_kind_are_named(home, ask, tmp_path):

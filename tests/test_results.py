@@ -67,6 +67,8 @@ def test_artists_widen_the_intervals_and_are_kept(tmp_path):
     assert list(result.artists) == names  # text: 000
     assert list(result.predictions.columns[:4]) == ["truth", "prediction", "artist", "p: Electronic"]
     assert "over 40 artists; chance" in str(result)
+    few = make_result(artists=[f"{number // 11}" for number in range(200)])
+    assert "over 19 artists (few artists: the interval is too narrow); chance" in str(few)
     assert results.together([alone, result]).metrics["n_resampled"] == 40  # by whichever names them
     assert (alone.metrics["resampled"], alone.metrics["n_resampled"], alone.artists) == ("tracks", 200, None)
 
@@ -76,6 +78,8 @@ def test_artists_that_are_not_all_known_are_kept_and_not_drawn(tmp_path):
     result = results.read(made.write(tmp_path / "linear").folder)
     assert result.metrics == make_result().metrics
     assert list(result.predictions["artist"][:3]) == ["", "a", "b"]
+    assert "over 200 tracks (not over artists: that of 1 tracks is unknown); chance" in str(result)
+    assert "over 200 tracks; chance" in str(make_result())
     assert result.artists is None
 
 

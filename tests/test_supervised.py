@@ -273,6 +273,17 @@ def test_several_layers_are_mixed_by_learned_weights():
     assert head[0].mean.shape == (3, 8)
 
 
+def test_what_is_constant_stays_out_of_an_averaged_head():
+    features, _ = clusters()
+    features[..., 0] = 1
+    head = heads.genre_head(features.shape[-1], 3, **LINEAR)
+    head[0].measure(features.flatten(0, 1))
+    assert head[0].std.isinf().any()
+    averaged = copy.deepcopy(head)
+    average_into(averaged, head, step=5)
+    assert apply(averaged, features).isfinite().all()
+
+
 def test_hidden_layers_need_a_batch_that_can_be_filled():
     features, labels = clusters()
     options = {"hidden": [4], "dropout": [0.0], "batch_norm": True}

@@ -393,3 +393,10 @@ def test_where_spectrograms_are_held_changes_no_weight(train):
     for name, value in ram.items():
         assert torch.equal(device[name], value), name
         assert torch.equal(disk[name], value), name
+
+
+def test_the_two_ranks_of_an_epoch_have_two_names():
+    row = dict.fromkeys(train_simsiam.LOG_COLUMNS, 1.0) | {"epoch": 1, "effective_rank": 30.0, "backbone_rank": 40.0}
+    line = train_simsiam.describe_epoch(row, 2)
+    assert "  rank  30.0  " in line
+    assert "  feature rank 40  " in line

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_folder
+from conftest import call, write_folder
 from sklearn.metrics import f1_score
 
 import transfer
@@ -60,6 +60,16 @@ def passed(monkeypatch):
 
 
 # ------------------------------------------------------------------ what it writes
+
+
+def test_of_genres_with_few_test_tracks_it_warns(run, capsys, monkeypatch):
+    few = "test has fewer than 10 tracks of some genres: their figures mean little"
+    flags = run.pretrained.transfer("--protocol linear --baseline stats")
+    call(transfer, flags)
+    assert few in capsys.readouterr().out
+    monkeypatch.setattr(transfer, "FEW_TRACKS", 2)
+    call(transfer, flags)
+    assert "mean little" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("protocol", ["linear", "mlp", "finetune", "scratch"])

@@ -9,6 +9,9 @@ Axes: N tracks, B batch.
 import contextlib
 import functools
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -40,8 +43,9 @@ def joined(device):
     """While the block runs, this process is one of many, of which the first alone is heard.
 
     device: the flag. When one fails all end, and the first that did so says why, whichever it is: torchrun ends those
-    that wait. Raises :class:`utils.UserError`.
+    that wait; and where torchrun itself is gone, they end, too. Raises :class:`utils.UserError`.
     """
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     store, rank, size = next(dist.rendezvous("env://"))
     try:
         backend = "cpu:gloo,cuda:nccl" if takes_gpu(device) else "gloo"
@@ -56,6 +60,13 @@ def joined(device):
         if is_of_others(error):
             raise utils.UserError("another process of this run has ended, and could not say why") from None
         raise
+
+
+def end_with_parent(parent):
+    """Ends this process as ``kill`` does when ``parent`` is its parent no more: after kill -9 nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def takes_gpu(name):

@@ -10,6 +10,7 @@ import torch
 
 import utils
 from evaluation import monitors
+from models.layers import num_features
 from training.distributed import shared_out
 from training.supervised import norms_of
 
@@ -110,7 +111,8 @@ class FrozenFeatures:
     def recall(self, parts):
         """Take what is kept of these splits. Returns of how many tracks."""
         for crops in set(parts):
-            features = self.kept.features(split_of(crops), len(crops))
+            shape = (len(crops), self.cut.num_crops, num_features(self.network))
+            features = self.kept.features(split_of(crops), shape)
             if features is not None:
                 self.known[crops] = features.to(self.cut.device), torch.ones(len(crops), dtype=torch.bool)
         return sum(map(len, self.known))

@@ -68,7 +68,7 @@ class Given:
     def fit(self, backbone, seed):
         """Shows it training tracks, unless what they make of it, which is buffers, is kept."""
         kept = self.kept(seed)
-        buffers = kept.read("fitted")
+        buffers = kept.fitted(dict(backbone.named_buffers()))
         if buffers:
             backbone.load_state_dict(buffers, strict=False)
             return

@@ -2,14 +2,16 @@
 
     features/<dataset>_<arrays, weights, code>/<what made them>_<part>.pth
 
-A part is a split, (N, C, D) float32, or "fitted", the buffers that a network has from training tracks. Nothing is
-trusted: each file has a check sum and says what made it. Axes: N tracks, C crops, D feature dimension.
+A part is a split, (N, C, D) float32, or "fitted", the buffers that a network has from training tracks. Each file says
+what made it and has a check sum, and is taken only where it has the form that is asked for: damage and mistakes are
+found, not a forgery, whose values nothing tells from right ones. Axes: N tracks, C crops, D feature dimension.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import torch
 import utils
 
 MOST_BYTES = 2 * 2**30  # of an experiment's features; those used last stay
+SHELF, FILE = r"(.+)_[0-9a-f]{16}", r"[0-9a-f]{16}_\w+\.pth"  # names: nothing else is ever removed
 CODE = ("models", "data", "training")  # rooms whose change may change features
 
 
@@ -47,11 +50,19 @@ class Kept:
         right = isinstance(content, dict) and content.get("what") == [self.shelf.name, self.made_by, part]
         return content.get("kept") if right else None
 
-    def features(self, part, num_tracks):
-        """The features (N, C, D) of all ``num_tracks`` tracks of a split, or None as :meth:`read` says it."""
+    def features(self, part, shape):
+        """The features of a split, of this ``shape`` (N, C, D), or None as :meth:`read` says it."""
         found = self.read(part)
-        whole = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.ndim == 3
-        return found if whole and len(found) == num_tracks and found.isfinite().all() else None
+        right = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.shape == shape
+        return found if right and found.isfinite().all() else None
+
+    def fitted(self, buffers):
+        """What training tracks made of a network's ``buffers`` {name: tensor}, of their shapes; None as above."""
+        found = self.read("fitted")
+        if not isinstance(found, dict) or set(found) != set(buffers):
+            return None
+        right = (isinstance(one, torch.Tensor) and one.shape == buffers[name].shape for name, one in found.items())
+        return found if all(right) else None
 
     def write(self, part, kept):
         """Keep a tensor or a dict of tensors; where that cannot be, a note says why and nothing else happens."""
@@ -72,12 +83,12 @@ def make_room(shelf, size):
     """Remove what no run will ask for again, then what was used longest ago. Raises :class:`utils.UserError`."""
     if size > min(MOST_BYTES, shutil.disk_usage(shelf).free // 2):
         raise utils.UserError(f"{size / 1e9:.1f} GB are too many (--no-keep_features says nothing of it)")
-    dataset = shelf.name.rpartition("_")[0]
-    for other in shelf.parent.iterdir():
-        if other != shelf and other.name.rpartition("_")[0] == dataset:
+    shelves = [one for one in shelf.parent.iterdir() if re.fullmatch(SHELF, one.name) and not one.is_symlink()]
+    for other in shelves:
+        if other != shelf and re.fullmatch(SHELF, other.name)[1] == re.fullmatch(SHELF, shelf.name)[1]:
             shutil.rmtree(other, ignore_errors=True)
-    files = sorted(shelf.parent.glob("*/*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in files:
+    files = [file for one in shelves for file in one.glob("*.pth") if re.fullmatch(FILE, file.name)]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         size += file.stat().st_size
         if size > MOST_BYTES:
             file.unlink()
@@ -87,10 +98,14 @@ def shelf_of(experiment, folder):
     """Where the features of a :class:`data.folder.Folder`'s arrays are kept.
 
     It has another name as soon as anything is changed that features depend on: an array, the weights, the code.
+    None where ``features`` is a link: what it leads to is not ours to write or to tidy.
     """
+    place = experiment.folder / "features"
+    if place.is_symlink():
+        return None
     weights = experiment.folder / "pre.pth"
     source = [digest_of_arrays(folder), utils.digest(weights) if weights.exists() else None, *made_with()]
-    return experiment.folder / "features" / f"{folder.dataset}_{digest_of(json.dumps(source))}"
+    return place / f"{folder.dataset}_{digest_of(json.dumps(source))}"
 
 
 def digest_of_arrays(folder):

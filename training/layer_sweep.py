@@ -84,4 +84,9 @@ def describe_sweep(rows):
         ]
         for row in rows
     ]  # fmt: skip
-    return tables.text(["layer", "features", "C", "validation accuracy [95 %]"], cells, "lrrr")
+    table = tables.text(["layer", "features", "C", "validation accuracy [95 %]"], cells, "lrrr")
+    most = max(row["validation_accuracy"] for row in rows)
+    equal = sum(row["validation_accuracy"] == most for row in rows)
+    if equal == 1:
+        return table
+    return f"{table}\n{equal} layers share the highest accuracy: {best_layer(rows)} is taken, of the fewest features"

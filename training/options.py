@@ -60,7 +60,10 @@ def alone(args):
 def warn_if_unfinished(experiment):
     done, wanted = experiment.epochs
     if 0 < done < wanted:
-        print(f"note: the pre-training of {experiment.folder.name} stopped after {done} of {wanted} epochs")
+        running = utils.is_locked(experiment.folder)
+        so_far = f"{done} of {wanted} epochs"
+        state = f"is at {so_far}, and still running" if running else f"stopped after {so_far}"
+        print(f"note: the pre-training of {experiment.folder.name} {state}")
 
 
 def resolve(args, experiment, folder):
