@@ -14,11 +14,18 @@ import torch
 
 import train_simsiam
 from evaluation import plots, report
+from training import views
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 GENRES = ("Folk", "Hip-Hop", "Rock")
 REAL = Path(__file__).resolve().parents[2] / "shared" / "datasets"
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Supervised epochs of the tiny folders are as short as they are: most tests do not ask how well it learns."""
+    monkeypatch.setattr(views, "LEAST_STEPS", 2)
 
 
 @pytest.fixture(scope="session")

@@ -80,14 +80,15 @@ def test_views_carry_their_own_labels(folder):
     torch.manual_seed(0)
     tracks = torch.arange(0, 24, 2)
     batches = list(LabelledViews(views, F.one_hot(labels), tracks, 5))
-    assert len(batches) == len(LabelledViews(views, F.one_hot(labels), tracks, 5)) == LEAST_STEPS
+    assert len(batches) == len(LabelledViews(views, F.one_hot(labels), tracks, 5)) == 2
     for x, y in batches:
         bands = x.mean((1, 3))[:, :30].unflatten(1, (3, 10)).mean(2)  # each genre has its own bright bands
         assert torch.equal(bands.argmax(1), y.argmax(1))
 
 
 @pytest.mark.parametrize(("num_tracks", "passes"), [(40, 10), (399, 2), (400, 1), (5000, 1)])
-def test_an_epoch_of_few_labels_goes_through_them_again(num_tracks, passes):
+def test_an_epoch_of_few_labels_goes_through_them_again(num_tracks, passes, monkeypatch):
+    monkeypatch.setattr("training.views.LEAST_STEPS", LEAST_STEPS)
     epoch = LabelledViews(SimpleNamespace(random_starts=torch.zeros_like, batches=lambda requests: [
         (tracks,) for ((tracks, _),) in requests
     ]), torch.eye(num_tracks), torch.arange(num_tracks), 20)  # fmt: skip
