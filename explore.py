@@ -137,7 +137,7 @@ def about(folder):
 
 def caution(result):
     """Which predictions say how good the classifier of a result is; "" where there is none."""
-    return result and (
+    return "" if result is None else (
         f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and chosen "
         f"by others. How good it is, the {result.test_split} tracks say: show them only."
     )

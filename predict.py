@@ -84,7 +84,7 @@ import torch
 
 from data import extractors, logmel, songs, vectors
 from data.collection import file_name
-from data.crops import cut_evenly
+from data.crops import crops_of_file
 from evaluation import plots, results
 from training.experiment import Experiment
 from training.labels import KINDS
@@ -241,10 +241,7 @@ class Listener:
         pieces = [piece for piece in pieces if piece is not None]
         size = 2 * 4 * number * len(pieces) * len(pieces[0]) * self.num_frames  # stored, and normalised
         utils.check_memory(size, f"{number * len(pieces)} crops of one file (--num_crops)")
-        crops = self.normalisation(torch.cat([cut_evenly(piece, self.num_frames, number) for piece in pieces]))
-        if self.settings.kind != "spectrogram":
-            return crops
-        return self.normalisation.continued(crops, known, self.settings.db_min)
+        return crops_of_file(pieces, self.num_frames, number, self.normalisation, self.settings, known)
 
 
 def read_array(path, settings):

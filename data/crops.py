@@ -183,6 +183,15 @@ def cut_evenly(x, num_frames, num_crops):
     return x[:, frames.to(x.device)].transpose(0, 1).unsqueeze(1)
 
 
+def crops_of_file(pieces, num_frames, num_crops, normalise, settings, known):
+    """``num_crops`` normalised crops (·, 1, F, T) of each of the pieces (F, T) dB of a file, evenly spread.
+
+    known: how many rows, from the lowest, the file tells anything of; the others of a spectrogram are continued.
+    """
+    x = normalise(torch.cat([cut_evenly(piece, num_frames, num_crops) for piece in pieces]))
+    return normalise.continued(x, known, settings.db_min) if settings.kind == "spectrogram" else x
+
+
 # ------------------------------------------------------------------ normalisation
 
 

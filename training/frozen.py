@@ -15,6 +15,7 @@ from training.distributed import shared_out
 from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
+NUM_CROPS = 5  # of a track, of a network that does not hear it whole
 MONITOR_TRACKS = 2000  # of training, and as many of validation, that features are judged with while they are learned
 
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from data import extractors, logmel
-from data.crops import cut_evenly
+from data.crops import crops_of_file
 from evaluation import results
 from models import backbones
 from training.experiment import Experiment
-from training.frozen import Cut, FrozenFeatures, extract
+from training.frozen import NUM_CROPS, Cut, FrozenFeatures, extract
 from training.networks import load_classifier
 from training.supervised import apply
-
-CROPS = 5  # of a track, where no classifier says how many
-LEAST_SECONDS = 0.5  # of a file: of less, any neighbour would be one of chance
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Ear:
             backbone = experiment.method(device).encoder()
             whole = experiment.flags.backbone in backbones.WHOLE
             usual = settings.frames_in(experiment.flags.crop_seconds)
-            num_frames, num_crops = (int(folder.tracks["frames"].median()), 1) if whole else (usual, CROPS)
+            num_frames, num_crops = (int(folder.tracks["frames"].median()), 1) if whole else (usual, NUM_CROPS)
         cut = Cut(num_frames, num_crops, experiment.normalisation, device)
         return cls(experiment, backbone, cut, head, result, settings.seconds_in(num_frames) if whole else None)
 
@@ -64,15 +61,13 @@ class Ear:
 
     def hear_file(self, path):
         """The features (D,) of an audio file, prepared as predict.py does it. Raises AudioError, UserError."""
-        settings, normalise = self.experiment.settings, self.cut.normalise
-        extractor = extractors.build(settings, min_seconds=LEAST_SECONDS)
+        settings, cut = self.experiment.settings, self.cut
+        extractor = extractors.build(settings, min_seconds=logmel.LEAST_SECONDS)
         arrays = extractor.pieces(path, self.piece_seconds)[0] if self.piece_seconds else [extractor(path)]
         pieces = [settings.decode(torch.from_numpy(array)) for array in arrays if array is not None]  # None: silent
-        x = torch.cat([cut_evenly(piece, self.cut.num_frames, self.cut.num_crops) for piece in pieces])
-        x = normalise(x.to(self.cut.device))
-        if settings.kind == "spectrogram":
-            x = normalise.continued(x, logmel.known_bands(path, settings), settings.db_min)
-        return extract(self.backbone, x.split(self.cut.batch_size), self.cut.device).mean(0).cpu().numpy()
+        known = logmel.known_bands(path, settings) if settings.kind == "spectrogram" else settings.num_rows
+        x = crops_of_file(pieces, cut.num_frames, cut.num_crops, cut.normalise, settings, known).to(cut.device)
+        return extract(self.backbone, x.split(cut.batch_size), cut.device).mean(0).cpu().numpy()
 
 
 def best_linear(experiment, dataset):

@@ -8,6 +8,7 @@ from data.folder import check_settings, open_folder
 from models import backbones
 from models.rulers import RULERS
 from training.experiment import Experiment
+from training.frozen import NUM_CROPS
 
 LINEAR = {"hidden": [], "dropout": [], "batch_norm": True}  # the head of a linear probe
 
@@ -146,7 +147,7 @@ def resolve_crops(args, experiment, folder, backbone):
     return {
         "crop_seconds": folder.settings.seconds_in(num_frames) if whole else seconds,
         "whole": whole,
-        "num_crops": 1 if whole else 5 if args.num_crops is None else args.num_crops,
+        "num_crops": 1 if whole else NUM_CROPS if args.num_crops is None else args.num_crops,
     }
 
 

@@ -13,10 +13,9 @@ from data import logmel
 from data.crops import cut_evenly
 from evaluation import results
 from models import backbones
+from training.frozen import NUM_CROPS
 from training.labels import KINDS, Genres
 from training.networks import load_classifier
-
-NUM_CROPS = 5  # of a network that cannot hear all at once, as transfer.py takes them
 
 
 class FromWaveform(nn.Module):
