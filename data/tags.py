@@ -58,11 +58,11 @@ def write(folder, tags):
 
 
 def write_where_known(folder, metadata):
-    """tags.csv of a folder of FMA's tracks; where ``metadata`` does not tell them, a note says why."""
+    """tags.csv of a folder of FMA's tracks; where ``metadata`` does not tell them, a note says so."""
     try:
         write(folder, all_genres(metadata, track_ids(folder / "tracks.csv")))
-    except utils.UserError as error:
-        print(f"note: no {NAME} for --labels: {error}")
+    except utils.UserError:
+        print(f"note: no {NAME} for --labels: {metadata} does not tell all genres of a track, as FMA's does")
 
 
 def track_ids(path):
