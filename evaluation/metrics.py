@@ -1,10 +1,9 @@
 """The numbers of one classifier on the test tracks, each as scikit-learn defines it.
 
-Axes: N tracks, C genres, R resamples.
+Axes: N tracks, C genres, R resamples. scikit-learn is imported where it is used: that takes a second.
 """
 
 import numpy as np
-import sklearn.metrics
 
 from evaluation.statistics import bootstrap_interval, drawn_together, percentile_interval, resample_counts
 from utils import UserError
@@ -23,6 +22,8 @@ def summarise(probabilities, truth, genres, artists=None, seed=0):
     ``top5_accuracy`` is None for five genres or fewer, where it says nothing.
     Raises :class:`UserError` when there is no track, or ``probabilities`` are not finite or do not sum to one.
     """
+    import sklearn.metrics
+
     probabilities, truth = _checked(probabilities, truth, genres)
     correct = probabilities.argmax(1) == truth
     matrix = confusion_matrix(probabilities.argmax(1), truth, len(genres))
@@ -57,6 +58,8 @@ def summarise(probabilities, truth, genres, artists=None, seed=0):
 
 def confusion_matrix(prediction, truth, num_genres):
     """(C, C) counts: row = true genre, column = predicted genre."""
+    import sklearn.metrics
+
     return sklearn.metrics.confusion_matrix(truth, prediction, labels=range(num_genres))
 
 
@@ -98,6 +101,8 @@ def top_accuracy(probabilities, truth, k):
 
     Of equally probable genres only as many count as there is room for: a classifier that knows nothing gains nothing.
     """
+    import sklearn.metrics
+
     return sklearn.metrics.top_k_accuracy_score(truth, probabilities, k=k, labels=range(probabilities.shape[1]))
 
 

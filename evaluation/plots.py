@@ -19,8 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, NullLocator, PercentFormatter
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 import utils
 from evaluation.metrics import calibration_bins, calibration_error
@@ -392,6 +390,9 @@ def feature_map(features, labels, genres, method="auto", title="features", seed=
 
 def flatten(features, method, seed):
     """(N, D) → (N, 2): standardised, then PCA, then t-SNE where asked for."""
+    from sklearn.decomposition import PCA  # slow to import
+    from sklearn.manifold import TSNE
+
     spread = features.std(0)
     features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
     kept = min(50 if method == "tsne" else 2, *features.shape)

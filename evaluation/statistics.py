@@ -6,7 +6,7 @@ Axes: N tracks, K kinds of tracks, G artists, R resamples.
 """
 
 import numpy as np
-import scipy.stats
+import scipy  # whose stats take a second to import: it does so when they are first asked for
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

@@ -5,8 +5,6 @@ import copy
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
 from torch import nn
 
 import utils
@@ -93,6 +91,8 @@ def fit_side_by_side(linear, x, y, inverse_penalty):
 
 
 def logistic(inverse_penalty):
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     return LogisticRegression(C=inverse_penalty, max_iter=1000, tol=1e-3)
 
 
@@ -103,6 +103,8 @@ def cross_validate(x, y):
     two genres the penalty is ``DEFAULT``. Accuracy would be too coarse: of 60 tracks a few are right by chance.
     Folds are not shuffled: neighbours in a collection are often of one album, and mostly stay together.
     """
+    from sklearn.model_selection import StratifiedKFold, cross_val_score  # slow to import
+
     sizes = np.bincount(y)[y]  # of each track's genre
     x, y = x[sizes > 1], y[sizes > 1]
     if len(np.unique(y)) < 2:

@@ -7,7 +7,6 @@ gradients. ``fit`` shows it training spectrograms, without labels, before it is 
 import numpy as np
 import torch
 import torchaudio
-from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 
 from models.readout import over_time
@@ -86,6 +85,8 @@ class KMeansDictionary(Ruler):
     @torch.no_grad()
     def fit(self, batches, seed=0):
         """Whitening from, and centroids of, so many columns, evenly drawn from the tracks."""
+        from sklearn.cluster import MiniBatchKMeans  # slow to import
+
         rng = np.random.default_rng(seed)
         columns = np.concatenate([x.squeeze(1).transpose(1, 2).flatten(0, 1).cpu().numpy() for x in batches])
         if len(columns) > self.columns:

@@ -14,18 +14,32 @@ import torch
 
 import train_simsiam
 from evaluation import plots, report
-from training import views
+from training import precision, views
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 GENRES = ("Folk", "Hip-Hop", "Rock")
+FEW_STEPS = 2  # of a supervised epoch
 REAL = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 
 
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch):
-    """Supervised epochs of the tiny folders are as short as they are: most tests do not ask how well it learns."""
-    monkeypatch.setattr(views, "LEAST_STEPS", 2)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of several workers (-n) one gets all tests of a file, in the usual order: what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # which would put long files of few tests at the end
+    return LoadFileScheduling(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shorter():
+    """Supervised epochs of the tiny folders are as short as they are, and no precision is timed: most tests ask
+    neither how well it learns nor how fast. For the session, so that it holds for what tests share, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "LEAST_STEPS", FEW_STEPS)
+        patch.setattr(precision, "INSTRUCTIONS", set())  # a CPU without bfloat16, whatever this one has
+        yield
 
 
 @pytest.fixture(scope="session")

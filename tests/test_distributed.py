@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import call, write_folder
+from conftest import FEW_STEPS, call, write_folder
 
 import train_simsiam
 import transfer
@@ -18,7 +18,7 @@ import utils
 from evaluation import plots, report
 from models.gather import SyncBatchNorm
 from models.simsiam import SimSiam
-from training import distributed
+from training import distributed, views
 
 LOG = "transfer_log.csv"
 BASE = "--dataset tiny --optim SGD --lr 1 --batch_size 8 --num_epochs 2 --knn_every 1 --aug none --device cpu"
@@ -108,6 +108,7 @@ def work(rank, port, path):
         "TORCHELASTIC_RUN_ID": "tests", "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
     torch.set_num_threads(1)
+    views.LEAST_STEPS = FEW_STEPS
     said = os.open(path / f"said{rank}", os.O_WRONLY | os.O_CREAT)
     os.dup2(said, 1)
     os.dup2(said, 2)

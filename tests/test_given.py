@@ -251,3 +251,10 @@ def test_rulers_and_random_weights_see_bands_normalised_as_networks_do(pretraine
     flags = resolve(args, experiment, folder)
     there = prepare(Task(folder, CPU), experiment, flags)
     assert isinstance(there.experiment.normalisation.mean, tuple) == per_band
+
+
+def test_what_is_shown_before_there_are_features_has_a_bar(opened, monkeypatch):
+    bars = []
+    monkeypatch.setattr(utils, "progress", lambda views, **options: bars.append(options) or views)
+    batches = list(opened("--protocol linear --baseline random --backbone conv8").shown())
+    assert bars == [{"total": len(batches), "desc": "first look"}]

@@ -244,6 +244,15 @@ def test_what_may_not_stand_at_the_top(source):
     assert list(runs_at_import(source))
 
 
+@every_module
+def test_what_takes_a_second_to_import_waits_until_it_is_used(path):
+    """So that a run begins soon; explorer.py, which one script imports, computes with it at once."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    names = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in body if isinstance(node, ast.ImportFrom)}
+    assert path.stem == "explorer" or not {name for name in names if name.startswith(("sklearn", "scipy.stats"))}
+
+
 # ------------------------------------------------------------------ scripts
 
 

@@ -30,9 +30,13 @@ class Cut:
     bf16: bool = False
     batch_size: int = CROPS_AT_ONCE
 
-    def views(self, crops, tracks=None):
-        """Batches (B, 1, F, T) of every crop of ``tracks`` (default: all), normalised."""
-        for x in crops.every_crop(self.num_frames, self.num_crops, self.batch_size, tracks):
+    def views(self, crops, tracks=None, desc=None):
+        """Batches (B, 1, F, T) of every crop of ``tracks`` (default: all), normalised; ``desc`` names a bar."""
+        views = crops.every_crop(self.num_frames, self.num_crops, self.batch_size, tracks)
+        if desc:
+            num_views = (len(crops) if tracks is None else len(tracks)) * self.num_crops
+            views = utils.progress(views, total=-(-num_views // self.batch_size), desc=desc)
+        for x in views:
             yield self.normalise(x)
 
     def extract(self, network, crops, tracks=None, desc="features"):
@@ -47,10 +51,7 @@ class Cut:
         utils.check_memory(2 * 4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")  # cat copies
 
         def work(tracks):
-            views = self.views(crops, tracks)
-            if desc:
-                views = utils.progress(views, total=-(-len(tracks) * self.num_crops // self.batch_size), desc=desc)
-            return extract(network, views, self.device, self.bf16)
+            return extract(network, self.views(crops, tracks, desc), self.device, self.bf16)
 
         return shared_out(work, tracks).view(num_tracks, self.num_crops, -1)
 

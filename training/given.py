@@ -80,7 +80,7 @@ class Given:
 
     def shown(self):
         """Training tracks, without their labels, for what has to see some before it makes features."""
-        return self.cut.views(self.task.train, evenly(len(self.task.train), SHOWN_TRACKS))
+        return self.cut.views(self.task.train, evenly(len(self.task.train), SHOWN_TRACKS), "first look")
 
     def frozen(self, backbone, seed):
         """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""

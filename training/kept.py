@@ -9,13 +9,13 @@ found, not a forgery, whose values nothing tells from right ones. Axes: N tracks
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
 import shutil
 from pathlib import Path
 
-import sklearn
 import torch
 
 import utils
@@ -123,7 +123,7 @@ def made_with():
     root = Path(__file__).parents[1]
     files = sorted(file for room in CODE for file in (root / room).glob("*.py"))
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return [torch.__version__, sklearn.__version__, code]
+    return [torch.__version__, importlib.metadata.version("scikit-learn"), code]
 
 
 def digest_of(text):
