@@ -291,6 +291,7 @@ def per_tag(per_tag, num_tracks, title="tags"):
     share = [row["n_test"] / num_tracks for _, row in ordered]
     axes.plot(share, height, "|", color=SECOND, markersize=10, markeredgewidth=2, label="chance", clip_on=False)
     axes.set_yticks(height, names)
+    axes.set_xlabel("in brackets: test tracks that have the tag", loc="left")
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.tick_params(axis="y", length=0)
@@ -323,7 +324,7 @@ def score_dots(names, series, title="scores"):
 def interval_bars(series, chance, title="accuracy"):
     """A bar with its interval for each (name, share, (low, high)), first on top, and a line at ``chance``."""
     names, shares, intervals = zip(*reversed(series), strict=True)
-    names = [f"{name}   {share:.1%}" for name, share in zip(names, shares, strict=True)]  # over a bar it could be hidden
+    names = [f"{name}   {share:.1%}" for name, share in zip(names, shares, strict=True)]  # on a bar some hid
     height, shares = np.arange(len(names)), np.array(shares)
     errors = np.abs(np.array(intervals).T - shares)
     figure = _figure(6 + _width(names, 9), 0.42 * len(names) + 1.6, title)

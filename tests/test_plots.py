@@ -209,6 +209,11 @@ LONG_NAMES = [f"Old-Time / Historic International and Everything Else {index}" f
 PICTURES = {
     "confusion": (plots.confusion, np.eye(3, dtype=int), LONG_NAMES),
     "per_genre": (plots.per_genre, metrics.summarise(*predictions(3), LONG_NAMES)["per_genre"]),
+    "per_tag": (
+        plots.per_tag,
+        {name: {"n_test": 2, "pr_auc": 0.5, "pr_auc_ci95": (0.4, 0.6)} for name in LONG_NAMES},
+        8,
+    ),
     "reliability": (plots.reliability, *predictions(3)),
     "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
     "timeline": (plots.timeline, predictions(3)[0], 100, LONG_NAMES),
