@@ -183,13 +183,14 @@ def warnings(found):
     """What makes these results hard to compare, one line each."""
     first, *others = found
     lines = []
-    for key, what in (("dataset", "datasets"), ("genres", "genres"), ("train_split", "training splits")):
+    for key, what in (("dataset", "datasets"), ("genres", first.task), ("train_split", "training splits")):
         values = list(dict.fromkeys(_as_text(getattr(result, key)) for result in found))
         if len(values) > 1:
             lines.append(f"WARNING: these results come from different {what}: {'; '.join(values)}")
     differing = [result.name for result in others if not results.same_tracks(first, result)]
     if differing:
-        lines.append(f"WARNING: not tested on the same tracks as {first.name}: {', '.join(differing)}")
+        same = f"the same tracks and {first.task} as {first.name}"
+        lines.append(f"WARNING: not tested on {same}: {', '.join(differing)}")
     return lines
 
 

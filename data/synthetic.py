@@ -1,11 +1,15 @@
 """Write a small corpus of synthetic music in the shape of FMA (Defferrard et al. 2017), real mp3 files and all.
 
-It serves the demo and the tests: folder tree, tracks.csv, checksums and README.txt are as in FMA, so that every
-script takes it for the real one. A genre is a rhythm and a row of numbers, from which its tracks stray so far that
-genres overlap; an artist has an instrument and a drum kit of their own. It says nothing about real music.
+It serves the demo and the tests: folder tree, tracks.csv, genres.csv, checksums and README.txt are as in FMA, so that
+every script takes it for the real one. A genre is a rhythm and a row of numbers, from which its tracks stray so far
+that genres overlap; an artist has an instrument and a drum kit of their own. A track is also of a sub-genre, bright
+or dark as the instrument is, and of the genre whose rhythm it borrows. It says nothing about real music.
 """
 
+import collections
+import csv
 import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,16 +47,30 @@ SMALL_GENRES = list(GENRES)[:8]
 TRAITS = ("tempo", "swing", "drums", "bass", "hiss", "fall", "hollow", "ring", "drive")
 SPREAD = (0.15, 1, 0.6, 0.6, 1.5, 0.4, 0.8, 0.8, 1)  # in octaves: how far tracks stray, so how much genres overlap
 BORROW = 0.2  # probability of another genre's rhythm
+SUBGENRES = {"Bright": 2000, "Dark": 3000}  # what stands before the genre's name, and is added to its id
 INSTRUMENT = ("hiss", "fall", "hollow", "ring", "drive")  # an artist's own; a track draws the others
 
 
 def draw_traits(genre, rng):
-    """{trait: the genre's number times a log-normal factor}, and the rhythm: ``bars`` (4, 16) in [0, 1]."""
+    """{trait: the genre's number times a log-normal factor}, and ``rhythm``, the genre whose bars are played."""
     centre = np.array(GENRES[genre][5:], float)
     traits = dict(zip(TRAITS, centre * 2 ** (SPREAD * rng.standard_normal(len(centre))), strict=True))
-    bars = GENRES[rng.choice(list(GENRES)) if rng.random() < BORROW else genre][1:5]
-    traits["bars"] = np.array([[{"x": 1, "o": 0.4, ".": 0}[sign] for sign in bar] for bar in bars])
+    traits["rhythm"] = str(rng.choice(list(GENRES))) if rng.random() < BORROW else genre
     return traits
+
+
+def draw_track(genre, artist_seed, track_seed):
+    """The traits of a track, its artist's instrument among them, and both generators as that leaves them."""
+    artist, rng = np.random.default_rng(artist_seed), np.random.default_rng(track_seed)
+    instrument, traits = draw_traits(genre, artist), draw_traits(genre, rng)
+    return traits | {trait: instrument[trait] for trait in INSTRUMENT}, artist, rng
+
+
+def genres_of(genre, traits):
+    """The ids of all its genres as FMA has them: the top genre, its sub-genre, and that of a borrowed rhythm."""
+    top, fall = int(GENRES[genre][0]), float(GENRES[genre][5 + TRAITS.index("fall")])
+    kind = "Dark" if traits["fall"] > fall else "Bright"
+    return tuple(dict.fromkeys([top, SUBGENRES[kind] + top, int(GENRES[traits["rhythm"]][0])]))
 
 
 # ------------------------------------------------------------------ sound
@@ -93,6 +111,11 @@ def step_onsets(tempo, swing, seconds, rng):
     return (times[times < seconds] * SAMPLE_RATE).astype(int)
 
 
+def bars_of(genre):
+    """How hard kick, snare, hat and chords are struck at each step of a bar, (4, 16) in [0, 1]."""
+    return np.array([[{"x": 1, "o": 0.4, ".": 0}[sign] for sign in bar] for bar in GENRES[genre][1:5]])
+
+
 def level(sound, loudness):
     """``sound`` with this root mean square."""
     return sound * (loudness / np.sqrt(np.mean(sound**2) + 1e-9))
@@ -103,12 +126,10 @@ def render(genre, artist_seed, track_seed, seconds):
 
     The artist's instrument and drum kit come from ``artist_seed``, everything else from ``track_seed``.
     """
-    artist, rng = np.random.default_rng(artist_seed), np.random.default_rng(track_seed)
-    instrument, traits = draw_traits(genre, artist), draw_traits(genre, rng)
-    traits.update({trait: instrument[trait] for trait in INSTRUMENT})
+    traits, artist, rng = draw_track(genre, artist_seed, track_seed)
     onsets, length = step_onsets(traits["tempo"], traits["swing"], seconds, rng), round(seconds * SAMPLE_RATE)
     steps = np.arange(len(onsets))
-    kick, snare, hat, strum = traits["bars"][:, steps % 16]
+    kick, snare, hat, strum = bars_of(traits["rhythm"])[:, steps % 16]
     root = rng.integers(50, 62) + rng.choice([0, 3, 5, 7, 10], 4)[steps // 16 % 4]  # a chord a bar; MIDI pitch
     melody = root + rng.choice([12, 15, 17, 19, 22], len(steps))
 
@@ -140,6 +161,11 @@ class Track(NamedTuple):
     split: str
     subset: str
     genre: str
+    genres: tuple = ()  # the ids of all of them, see :func:`genres_of`
+
+    def seeds(self, seed):
+        """Of the artist, and of the track."""
+        return [seed, 2, self.artist_id], [seed, 3, self.track_id]
 
 
 def make_catalogue(num_small, seed):
@@ -159,15 +185,34 @@ def make_catalogue(num_small, seed):
                 for i in range(size):
                     artist_id += i % 2 == 0
                     tracks.append(Track(int(ids[len(tracks)]), artist_id, split, subset, str(genre)))
-    return sorted(tracks)
+    return [t._replace(genres=genres_of(t.genre, draw_track(t.genre, *t.seeds(seed))[0])) for t in sorted(tracks)]
 
 
 def tracks_csv(tracks):
-    """FMA's tracks.csv as text: two header lines of a two-level column index, then the index's name."""
-    lines = [",artist,set,set,track,track", ",id,split,subset,genre_top,genres", "track_id,,,,,"]
-    for t in tracks:
-        lines.append(f"{t.track_id},{t.artist_id},{t.split},{t.subset},{t.genre},[{GENRES[t.genre][0]}]")
-    return "\n".join([*lines, ""])
+    """FMA's tracks.csv as text: two header lines of a two-level column index, then the index's name.
+
+    ``genres`` are those that an artist names, ``genres_all`` also the parents of sub-genres.
+    """
+    head = [",artist,set,set,track,track,track", ",id,split,subset,genre_top,genres,genres_all", "track_id,,,,,,"]
+    rows = [[*t[:5], [*t.genres[1:]], [*t.genres]] for t in tracks]
+    return as_csv([*(line.split(",") for line in head), *rows])
+
+
+def genres_csv(tracks):
+    """FMA's genres.csv as text: every genre, on how many tracks it is, what it is a sub-genre of (0: of none)."""
+    number = collections.Counter(genre for t in tracks for genre in t.genres)
+    rows = []
+    for title, (top, *_) in GENRES.items():
+        top = int(top)
+        rows.append([top, number[top], 0, title, top])
+        rows += [[top + more, number[top + more], top, f"{kind} {title}", top] for kind, more in SUBGENRES.items()]
+    return as_csv([["genre_id", "#tracks", "parent", "title", "top_level"], *sorted(rows)])
+
+
+def as_csv(rows):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_track(folder, track, seconds, seed):
@@ -175,16 +220,16 @@ def write_track(folder, track, seconds, seed):
     name = f"{track.track_id:06d}"
     path = folder / name[:3] / f"{name}.mp3"
     if not path.exists():
-        sound = render(track.genre, [seed, 2, track.artist_id], [seed, 3, track.track_id], seconds)
+        sound = render(track.genre, *track.seeds(seed), seconds)
         with utils.atomic_path(path) as temporary:
             soundfile.write(temporary, sound, SAMPLE_RATE, format="MP3")
     return f"{hashlib.sha1(path.read_bytes()).hexdigest()}  {name[:3]}/{name}.mp3\n"
 
 
 def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0):
-    """Write ``data_dir/fma_<size>`` and ``data_dir/fma_metadata/tracks.csv``; returns the former's path.
+    """Write ``data_dir/fma_<size>``, and tracks.csv and genres.csv in ``data_dir/fma_metadata``; returns the first.
 
-    tracks.csv describes small and medium alike, as FMA's does. Only what is missing is written. Raises
+    The tables describe small and medium alike, as FMA's do. Only what is missing is written. Raises
     :class:`utils.UserError` when something else is there already, or for impossible numbers.
     """
     num_tracks = NUM_TRACKS[size] if num_tracks is None else num_tracks
@@ -192,9 +237,13 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0):
     if not (24 <= num_small <= 50_000 and 1 <= seconds <= 600 and seed >= 0):
         raise utils.UserError("--num_tracks takes 24 to 50000 (medium: twice), --seconds 1 to 600, --seed 0 or more")
     catalogue = make_catalogue(num_small, seed)
-    folder = Path(data_dir) / f"fma_{size}"
+    folder, metadata = Path(data_dir) / f"fma_{size}", Path(data_dir) / "fma_metadata"
     readme = f"{MARKER}\nMade with --size {size} --num_tracks {num_tracks} --seconds {seconds:g} --seed {seed}\n"
-    files = {folder / "README.txt": readme, folder.parent / "fma_metadata" / "tracks.csv": tracks_csv(catalogue)}
+    files = {
+        folder / "README.txt": readme,
+        metadata / "tracks.csv": tracks_csv(catalogue),
+        metadata / "genres.csv": genres_csv(catalogue),
+    }
     check_free(files)
     for path, text in files.items():
         with utils.atomic_path(path) as temporary:
@@ -213,13 +262,21 @@ def write_corpus(data_dir, size="small", num_tracks=None, seconds=30.0, seed=0):
 
 
 def check_free(files):
-    """Raise :class:`utils.UserError` unless each {path: text} is there already, or would be first in its folder."""
-    for path, text in files.items():
-        same, folder = path.is_file() and path.read_bytes() == text.encode(), path.parent
-        if not same and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise :class:`utils.UserError` unless each {path: text} is there already, or missing where nothing else is.
+
+    Hidden files do not count: of a killed run some are left.
+    """
+    for folder in {path.parent: None for path in files}:
+        if folder.exists() and not folder.is_dir():
+            raise utils.UserError(f"{folder} is no folder; choose another --data_dir")
+        there = [*folder.glob("[!.]*")]
+        ours = [path for path in files if path.parent == folder]
+        same = [path for path in ours if path.is_file() and path.read_bytes() == files[path].encode()]
+        if len(same) < len(ours) and len(same) < len(there):
             raise utils.UserError(
-                f"{folder} holds something else, or a synthetic corpus with other options; choose another --data_dir "
-                "(small and medium share one when the seed is the same and medium has twice the tracks)"
+                f"{folder} holds something else, or a synthetic corpus with other options or of an older version; "
+                "choose another --data_dir, or remove that corpus first (small and medium share one when the seed is "
+                "the same and medium has twice the tracks)"
             )
 
 

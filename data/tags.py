@@ -36,6 +36,8 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 
 import pandas as pd
 
+from data.collection import read_table
+
 
 def main(args):
     if args.magnatagatune:
@@ -78,12 +80,19 @@ def track_ids(path):
 def read_tags(path):
     """Such a table, each pair once, as text. Raises :class:`utils.UserError`."""
     try:
-        utils.check_file(path)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS].drop_duplicates()
+        table = read_table("--labels", path)
+        longer = not isinstance(table.index, pd.RangeIndex)  # of longer rows pandas makes the first column an index
+        table = table[COLUMNS].drop_duplicates()
     except FileNotFoundError:
         raise utils.UserError(f"--labels {path} does not exist") from None
+    except UnicodeDecodeError:
+        raise utils.UserError(f"--labels {path} is not text in UTF-8: save it as that") from None
+    except pd.errors.ParserError:
+        longer = True
     except (KeyError, ValueError):
-        raise utils.UserError(f"--labels {path} needs the columns {','.join(COLUMNS)}") from None
+        raise utils.UserError(f"--labels {path} needs the columns {','.join(COLUMNS)}, with commas") from None
+    if longer:
+        raise utils.UserError(f"--labels {path} has rows longer than its head: a tag with commas needs quotes")
     if any(table[name].str.contains(utils.UNWRITABLE).any() for name in COLUMNS):
         raise utils.UserError(f"--labels {path} has names with line breaks or control characters in them")
     return table

@@ -8,6 +8,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -76,9 +77,22 @@ def pool_for(extractor, workers):
 
 def start_worker():
     """In a worker process: use one thread, leave Ctrl-C to the parent, and end when the parent is gone."""
+    quiet_libraries()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def quiet_libraries():
+    """What libraries write to standard error themselves, as the decoder of damaged mp3 does, is seen by nobody.
+
+    failed.csv says it in our words. Python's own errors are seen as before. It is of the whole process, so only
+    for one that does nothing else.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 def end_with_parent():

@@ -289,6 +289,7 @@ def per_tag(per_tag, num_tracks, title="tags"):
     share = [row["n_test"] / num_tracks for _, row in ordered]
     axes.plot(share, height, "|", color=SECOND, markersize=10, markeredgewidth=2, label="chance", clip_on=False)
     axes.set_yticks(height, names)
+    axes.set_xlabel("in brackets: test tracks that have the tag", loc="left")
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.tick_params(axis="y", length=0)
@@ -321,20 +322,19 @@ def score_dots(names, series, title="scores"):
 def interval_bars(series, chance, title="accuracy"):
     """A bar with its interval for each (name, share, (low, high)), first on top, and a line at ``chance``."""
     names, shares, intervals = zip(*reversed(series), strict=True)
+    names = [f"{name}   {share:.1%}" for name, share in zip(names, shares, strict=True)]  # on a bar some hid
     height, shares = np.arange(len(names)), np.array(shares)
     errors = np.abs(np.array(intervals).T - shares)
-    figure = _figure(6 + _width(names, 9), 0.42 * len(names) + 1.3, title)
+    figure = _figure(6 + _width(names, 9), 0.42 * len(names) + 1.6, title)
     axes = _axes(figure.add_subplot(), None, grid="x")
     axes.barh(height, shares, height=0.62, color=PALE)
     axes.errorbar(shares, height, xerr=errors, fmt="o", color=MAIN, markersize=5, elinewidth=1.4, capsize=3)
     axes.axvline(chance, color=MUTED, linestyle="--", linewidth=1, label="chance")
-    for place, share in zip(height, shares, strict=True):
-        axes.text(0.004, place, f"{share:.1%}", va="center", color=INK, fontsize=8)
     axes.set_yticks(height, names)
     axes.set_xlim(0, min(1, 1.15 * np.max(intervals)))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", length=0)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=9)
     return figure
 
 

@@ -16,6 +16,7 @@ from utils import atomic_path, read_configuration
 
 MOST_CONFUSED = 10  # pairs of genres
 MOST_WRONG = 15  # tracks
+FEW_SECTIONS = 3  # that need no list of contents
 
 # key of result.json, its name, what it says; an interval stands beside it as <key>_ci95
 METRICS = (
@@ -25,8 +26,8 @@ METRICS = (
     ("macro_f1", "macro F1", "precision and recall in one, averaged over genres"),
     ("macro_precision", "macro precision", "how often a named genre is right, averaged over genres"),
     ("macro_recall", "macro recall", "how many tracks of a genre are found, averaged over genres"),
-    ("roc_auc", "ROC-AUC", "how often a track of the genre ranks above another; 0.5 is chance"),
     ("pr_auc", "PR-AUC", "area under precision over recall, averaged over tags"),
+    ("roc_auc", "ROC-AUC", "how often a track of the genre, or tag, ranks above another; 0.5 is chance"),
     ("average_precision", "average precision", "area under precision over recall, averaged over genres"),
     ("log_loss", "log-loss", "surprise at the true genre, in nats; lower is better"),
     ("calibration_error", "calibration error", "how far confidence is from accuracy; lower is better"),
@@ -95,6 +96,8 @@ def write_report(experiment):
     found.sort(key=lambda result: (result.task, -result.score, result.name))
     flags, versions = configuration.get("flags", {}), configuration.get("versions", {})
     about = [flags.get("method"), flags.get("backbone"), flags.get("dataset"), str(versions.get("time") or "")[:10]]
+    overviews = [_overview(kind, [*group]) for kind, group in itertools.groupby(found, lambda one: one.task)]
+    pretraining, settings = _pretraining(experiment), _settings(configuration)
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -104,10 +107,11 @@ def write_report(experiment):
     page = templates.get_template("report.html.jinja").render(
         experiment=experiment.resolve().name,
         about=[*filter(None, about)],
-        overviews=[_overview(kind, [*group]) for kind, group in itertools.groupby(found, lambda one: one.task)],
+        contents=_contents(overviews, found, pretraining, settings),
+        overviews=overviews,
         transfers=[_transfer(result) for result in found],
-        pretraining=_pretraining(experiment),
-        settings=_settings(configuration),
+        pretraining=pretraining,
+        settings=settings,
     )
     with atomic_path(experiment / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -115,6 +119,14 @@ def write_report(experiment):
 
 
 # ------------------------------------------------------------------ sections
+
+
+def _contents(overviews, found, pretraining, settings):
+    """A link to each section, in the order of the page; none where they are few."""
+    links = [Link(overview.heading, overview.heading) for overview in overviews]
+    links += [Link(result.folder.name, _anchor(result)) for result in found]
+    links += [Link(name, name) for name, there in (("Pre-training", pretraining), ("Settings", settings)) if there]
+    return links if len(links) > FEW_SECTIONS else []
 
 
 def _overview(task, found):

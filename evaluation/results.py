@@ -296,9 +296,9 @@ class TagResult(Result):
         (pr_low, pr_high), (roc_low, roc_high) = numbers["pr_auc_ci95"], numbers["roc_auc_ci95"]
         lines = [
             f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
-            f"{len(self.genres)} tags, trained on {self.n_train}",
-            f"  PR-AUC    {numbers['pr_auc']:.3f}  (95 % interval {pr_low:.3f} to {pr_high:.3f} over {self.over}; "
-            f"chance {chance:.3f}; validation {validation})",
+            f"{len(self.genres)} tag{'s' * (len(self.genres) > 1)}, trained on {self.n_train}",
+            f"  PR-AUC    {numbers['pr_auc']:.3f}  (95 % interval {pr_low:.3f} to {pr_high:.3f} over {self.over}"
+            f"{self.caution}; chance {chance:.3f}; validation {validation})",
             f"  ROC-AUC   {numbers['roc_auc']:.3f}  ({roc_low:.3f} to {roc_high:.3f}; chance 0.500)",
         ]
         if self.seeds:

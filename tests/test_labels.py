@@ -98,6 +98,11 @@ def test_one_tag_is_enough(tiny, tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     (None, "does not exist"),
     ("", "needs the columns"),
+    ("track_id;tag\n000001;calm\n", "needs the columns track_id,tag, with commas"),
+    ("track_id,tag\n000001,calm, old\n000002,loud\n", "rows longer than its head: a tag with commas needs quotes"),
+    ("track_id,tag\n000001,loud\n000002,calm, old\n", "rows longer than its head: a tag with commas needs quotes"),
+    ("track_id,tag,tag\n000001,calm,loud\n", "has the column tag more than once"),
+    (b"track_id,tag\n000001,m\xfcsic\n", "is not text in UTF-8"),
     ("id,tag\n0,a\n", "needs the columns track_id,tag"),
     ("track_id,tag\n000001,a\x07b\n", "control characters"),
     ('track_id,tag\n000001,"a\nb"\n', "line breaks"),
@@ -107,9 +112,20 @@ def test_one_tag_is_enough(tiny, tmp_path):
 def test_hostile_tables(tiny, tmp_path, content, message):
     path = tmp_path / "tags.csv"
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(utils.UserError, match=message):
         Task(tiny, CPU, kind=open_labels(str(path), tiny, 50))
+
+
+def test_an_empty_name_is_a_mistake_and_not_no_labels(tiny):
+    with pytest.raises(utils.UserError, match="does not exist"):
+        open_labels("", tiny, 50)
+    assert isinstance(open_labels(None, tiny, 50), Genres)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_table(tiny, tmp_path):
+    (tmp_path / "tags.csv").write_text("track_id,tag\n000001,calm\n", encoding="utf-8-sig")
+    assert open_labels(str(tmp_path / "tags.csv"), tiny, 50).tags_of == {"000001": {"calm"}}
 
 
 def test_tags_that_are_everywhere_are_no_task(tiny, tmp_path):
@@ -231,6 +247,11 @@ def test_results_of_tags_are_read_compared_and_not_mixed_with_genres(tagged, run
     assert (row["p"], row["accuracy"], row["task"]) == ("", "", "tags")
     assert [one.task for one in both] == ["tags", "tags"]
     assert results.together(both).genres == ["calm", "guitar", "loud"]
+    write_tags(tagged.table, [row for row in csv.reader(tagged.table.open()) if row[1] != "calm"][1:])
+    others, _ = tagged("--protocol linear")
+    assert [line.split(":")[1] for line in compare.warnings([results.read(one) for one in (linear, others)])] == [
+        " these results come from different tags", f" not tested on the same tracks and tags as {both[0].name}"
+    ]  # fmt: skip
     genres = Path(run_script(transfer, tagged.pretrained.transfer("--protocol linear"))).parent
     with pytest.raises(utils.UserError, match=r"tells genres and .* tags: name results of one kind"):
         run_script(compare, f"{genres} {linear} {where}")

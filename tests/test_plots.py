@@ -189,8 +189,10 @@ def test_label_efficiency_shows_means_and_bands_over_a_log_axis():
 
 
 def test_interval_bars_and_score_dots_show_their_intervals():
-    (axes,) = plots.interval_bars([("SimSiam", 0.4, (0.35, 0.47)), ("stats", 0.5, (0.4, 0.6))], 0.125).axes
-    assert labels(axes.get_yticklabels()) == ["stats", "SimSiam"]
+    figure = plots.interval_bars([("SimSiam", 0.4, (0.35, 0.47)), ("stats", 0.5, (0.4, 0.6))], 0.125)
+    (axes,) = figure.axes
+    assert labels(axes.get_yticklabels()) == ["stats   50.0%", "SimSiam   40.0%"]
+    assert (legend(figure.legends[0]), axes.get_legend(), len(axes.texts)) == (["chance"], None, 0)  # all outside
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.4]
     reach = np.array([path.vertices[:, 0] for path in axes.collections[0].get_paths()])
     assert reach == pytest.approx(np.array([[0.4, 0.6], [0.35, 0.47]]))
@@ -207,6 +209,11 @@ LONG_NAMES = [f"Old-Time / Historic International and Everything Else {index}" f
 PICTURES = {
     "confusion": (plots.confusion, np.eye(3, dtype=int), LONG_NAMES),
     "per_genre": (plots.per_genre, metrics.summarise(*predictions(3), LONG_NAMES)["per_genre"]),
+    "per_tag": (
+        plots.per_tag,
+        {name: {"n_test": 2, "pr_auc": 0.5, "pr_auc_ci95": (0.4, 0.6)} for name in LONG_NAMES},
+        8,
+    ),
     "reliability": (plots.reliability, *predictions(3)),
     "feature_map": (plots.feature_map, *predictions(3), LONG_NAMES),
     "timeline": (plots.timeline, predictions(3)[0], 100, LONG_NAMES),

@@ -112,6 +112,14 @@ def test_everybody_can_read_it(page):
     assert "prefers-color-scheme: dark" in page.text
 
 
+def test_many_sections_have_a_list_of_contents(page, tmp_path):
+    start, end = (page.text.index(tag) for tag in ("<nav", "</nav>"))
+    links = re.findall(r'href="#([^"]+)">([^<]+)<', page.text[start:end])
+    assert [name for _, name in links] == ["Results", "fma_small_linear", "fma_small_mlp", "Pre-training", "Settings"]
+    assert links == re.findall(r'<h2 id="([^"]+)">([^<]+)<', page.text)  # where each of them leads
+    assert "<nav" not in report.write_report(write_experiment(tmp_path)).read_text()  # few need none
+
+
 def test_names_are_escaped(page):
     assert "Pop & <Rock>" in GENRES
     assert "Pop & <Rock>" in page.data

@@ -69,6 +69,13 @@ def test_artists_widen_the_intervals_and_are_kept(tmp_path):
     assert "over 40 artists; chance" in str(result)
     few = make_result(artists=[f"{number // 11}" for number in range(200)])
     assert "over 19 artists (few artists: the interval is too narrow); chance" in str(few)
+    chance, answers = np.random.default_rng(0).random((40, 1)), [[number % 2] for number in range(40)]
+    tagger = results.TagResult.of(
+        chance, None, answers, range(40), ["loud"], artists=[f"{number // 10}" for number in range(40)],
+        network=made.network,
+    )  # fmt: skip
+    assert "1 tag, trained" in str(tagger)
+    assert "over 4 artists (few artists: the interval is too narrow); chance" in str(tagger)
     assert results.together([alone, result]).metrics["n_resampled"] == 40  # by whichever names them
     assert (alone.metrics["resampled"], alone.metrics["n_resampled"], alone.artists) == ("tracks", 200, None)
 

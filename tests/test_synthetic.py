@@ -2,7 +2,9 @@
 hopeless."""
 
 import collections
+import csv
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -71,13 +73,40 @@ def test_checksums_are_sha1_of_every_track(data_dir):
 
 def test_metadata_has_fmas_header(data_dir):
     lines = (data_dir / "fma_metadata/tracks.csv").read_text().splitlines()
-    first, second, third, row = (line.split(",") for line in lines[:4])
+    first, second, third, row = csv.reader(lines[:4])
     assert third == ["track_id", *[""] * (len(first) - 1)]
     assert row[0].isdigit()
     columns = list(zip(first, second, strict=True))
-    wanted = {("set", "split"), ("set", "subset"), ("track", "genre_top"), ("track", "genres"), ("artist", "id")}
+    wanted = {("set", "split"), ("set", "subset"), ("artist", "id")}
     assert columns[0] == ("", "")
-    assert wanted <= set(columns)
+    assert wanted | {("track", name) for name in ("genre_top", "genres", "genres_all")} <= set(columns)
+
+
+def test_every_track_has_its_top_genre_a_sub_genre_and_perhaps_a_borrowed_one(data_dir):
+    tracks = read_metadata(data_dir)
+    genres = pandas.read_csv(data_dir / "fma_metadata/genres.csv", index_col="genre_id")
+    assert list(genres.columns) == ["#tracks", "parent", "title", "top_level"]
+    count = collections.Counter()
+    for row in tracks["track"].itertuples():
+        named, everything = json.loads(row.genres), json.loads(row.genres_all)
+        assert {*everything} == {*named} | {genres["parent"][one] for one in named} - {0}
+        assert genres["title"][everything[0]] == row.genre_top
+        count.update(everything)
+    assert genres["#tracks"].to_dict() == {one: count[one] for one in genres.index}
+    assert {len(json.loads(row)) for row in tracks["track", "genres_all"]} == {2, 3}
+
+
+def test_what_a_tag_says_is_heard(catalogue):
+    """Artists of dark instruments play dark, and who borrows a rhythm plays it."""
+    for track in catalogue[:40]:
+        traits, *_ = synthetic.draw_track(track.genre, *track.seeds(0))
+        usual = dict(zip(synthetic.TRAITS, synthetic.GENRES[track.genre][5:], strict=True))["fall"]
+        assert (track.genres[1] > 3000) == (traits["fall"] > float(usual))
+        assert int(synthetic.GENRES[traits["rhythm"]][0]) == track.genres[-1 if len(track.genres) == 3 else 0]
+    artists = collections.defaultdict(set)
+    for track in catalogue:
+        artists[track.artist_id].add(track.genres[1])
+    assert {len(one) for one in artists.values()} == {1}
 
 
 def test_metadata_reads_as_fmas_own(data_dir, real_datasets):
@@ -155,14 +184,30 @@ def test_interrupted_corpus_is_finished(data_dir):
     before = contents(data_dir)
     (data_dir / "fma_small/checksums").unlink()
     next((data_dir / "fma_small").rglob("*.mp3")).unlink()
-    (data_dir / "fma_metadata/tracks.csv").unlink()
-    synthetic.write_corpus(data_dir, **OPTIONS)
+    for cut_off in (["tracks.csv"], ["genres.csv"], ["tracks.csv", "genres.csv"]):
+        for name in cut_off:
+            (data_dir / "fma_metadata" / name).unlink()
+        (data_dir / "fma_metadata/.host.1.0123abcd.tmp.csv").write_text("of a killed run")
+        synthetic.write_corpus(data_dir, **OPTIONS)
+        (data_dir / "fma_metadata/.host.1.0123abcd.tmp.csv").unlink()
     assert contents(data_dir) == before
 
 
-@pytest.mark.parametrize(
-    "foreign", ["fma_small/000/000002.mp3", "fma_small/README.txt", "fma_small", "fma_metadata/tracks.csv"]
-)
+def test_an_older_corpus_is_kept(data_dir, tmp_path):
+    """One from before there was genres.csv."""
+    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "fma_metadata/genres.csv").unlink()
+    (tmp_path / "fma_metadata/tracks.csv").write_text("an older table")
+    before = contents(tmp_path)
+    with pytest.raises(utils.UserError, match="older version; choose another --data_dir, or remove"):
+        synthetic.write_corpus(tmp_path, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("foreign", [
+    *("fma_small/000/000002.mp3", "fma_small/README.txt", "fma_small"),
+    *("fma_metadata/tracks.csv", "fma_metadata/genres.csv", "fma_metadata/raw_albums.csv"),
+])  # fmt: skip
 def test_what_others_made_is_never_touched(tmp_path, foreign):
     (tmp_path / foreign).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / foreign).write_text("somebody's own")

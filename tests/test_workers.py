@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import numpy as np
 
 import preprocessing
+from data import workers
 from data.collection import Collection, Extractor, Track
 from data.settings import Embedding
 
@@ -48,3 +50,17 @@ def test_the_track_of_which_a_worker_dies_is_named_and_the_others_are_made(tmp_p
     preprocessing.main(parser.parse_args(["--data_dir", str(tmp_path), "--workers", "1"]))
     assert len((made / "tracks.csv").read_text().splitlines()) == 11
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_what_libraries_write_is_not_seen_and_errors_are(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    before = os.dup(2)
+    try:
+        workers.quiet_libraries()
+        os.write(2, b"[src/libmpg123] a note\n")
+        print("an error of ours", file=sys.stderr)
+        sys.stderr.close()
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+    assert capfd.readouterr().err == "an error of ours\n"

@@ -84,7 +84,9 @@ class Tags:
 
     def __init__(self, table, most):
         self.most = most
-        self.tags_of = {track: set(rows) - {""} for track, rows in table.groupby("track_id")["tag"]}
+        self.tags_of = {}
+        for track, tag in zip(table["track_id"], table["tag"], strict=True):
+            self.tags_of.setdefault(track, set()).update([tag] if tag else [])
 
     def labelled(self, folder):
         """Without the tracks that the table does not name; those that it names without a kept tag have none."""
@@ -148,7 +150,7 @@ KINDS = {kind.result.task: kind for kind in (Genres, Tags)}
 
 def open_labels(name, folder, most):
     """The kind of labels that --labels names for a :class:`data.folder.Folder`. Raises :class:`utils.UserError`."""
-    if not name:
+    if name is None:
         return Genres()
     path = folder.path / tags.NAME if name == ALL_GENRES else name
     if name == ALL_GENRES and not path.is_file():
