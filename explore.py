@@ -130,16 +130,16 @@ def about(folder):
     """What the map is, for whoever opens the page."""
     return (
         f"Each point is one of the {len(folder.tracks):,} tracks of {folder.dataset}. Near points sound alike to the "
-        "network; how far apart two groups lie means little. The list of neighbours is exact: by the cosine distance "
-        "of all features, of which the map (t-SNE) shows two dimensions."
+        "model; how far apart two groups lie means little. The list of neighbours is exact: by the cosine distance "
+        "of all features, each standardised. The map is a t-SNE of their 50 principal components."
     )
 
 
 def caution(result):
     """Which predictions say how good the classifier of a result is; "" where there is none."""
     return "" if result is None else (
-        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and chosen "
-        f"by others. How good it is, the {result.test_split} tracks say: show them only."
+        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and "
+        "chosen on the validation tracks. How good it is, the test tracks say: show them only."
     )
 
 

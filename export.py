@@ -60,6 +60,7 @@ import torch
 
 from data import logmel
 from evaluation import results
+from models.layers import num_features
 from training import waveform
 from training.experiment import Experiment
 
@@ -99,7 +100,7 @@ def choose(experiment, name):
 def describe(experiment, result, network):
     """The content of model.json."""
     settings = experiment.settings
-    outputs = {"features": {"shape": ["batch", network.network.num_features], "dtype": "float32"}}
+    outputs = {"features": {"shape": ["batch", num_features(network.network)], "dtype": "float32"}}
     if result:
         genres = result.genres
         outputs["probabilities"] = {"shape": ["batch", len(genres)], "dtype": "float32", "genres": genres}

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import utils
-from data.settings import MOST_SECONDS, Spectrogram, Waveform, read_settings
+from data.settings import MEL_SCALES, MOST_SECONDS, Spectrogram, Waveform, read_settings
 
 FAILED_COLUMNS = ["track_id", "path", "reason"]
 FORMS = """\
@@ -91,7 +91,7 @@ def get_args_parser():
     group.add_argument("--n_mels", type=utils.count, default=defaults.n_mels, help="mel bands")
     group.add_argument("--f_min", type=utils.not_negative, default=defaults.f_min, help="lowest frequency in Hz")
     group.add_argument("--f_max", type=utils.positive, help="highest frequency in Hz (default: half of --sr)")
-    group.add_argument("--mel_scale", choices=["slaney", "htk"], default=defaults.mel_scale, help="mel formula")
+    group.add_argument("--mel_scale", choices=MEL_SCALES, default=defaults.mel_scale, help="mel formula")
     group.add_argument(
         "--dtype", choices=["float16", "uint8"], default=defaults.dtype,
         help="float16 keeps dB to 0.03; uint8 is half as large, in steps of 0.3 dB",

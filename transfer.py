@@ -10,9 +10,10 @@
     python transfer.py --dataset NAME --protocol scratch --backbone samplecnn supervised, on waveforms
     python transfer.py --dataset NAME --train_sizes 280,560,840,1120 --num_seeds 5    on embeddings, no experiment
 
-Trains on the training split, chooses (epoch, penalty) on the validation split (with --label_fraction without it), and
-writes exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv, pictures, transfer.pth, and the
-page exp/<id>/report.html. Of embeddings (preprocessing.py --features music2vec …) it trains the head alone.
+Trains on the training split, chooses (epoch, penalty) on the validation split (not with --label_fraction, nor with
+--train_split validation), and writes exp/<id>/<dataset>_<protocol>/: result.json, predictions.csv, confusion.csv,
+pictures, transfer.pth, and the page exp/<id>/report.html. Of embeddings (preprocessing.py --features music2vec …) it
+trains the head alone.
 """
 
 import argparse
@@ -77,7 +78,8 @@ def get_args_parser():
     )
     group.add_argument(
         "--train_split", choices=["training", "validation"], default="training",
-        help="validation: train on the validation tracks, as the original work did, and choose on the training ones",
+        help="validation: train on the validation tracks alone, as the original work did; the penalty is chosen by "
+        "cross-validation among them, and the last epoch is kept",
     )  # fmt: skip
     group.add_argument(
         "--test_split", choices=["test", "validation"], default="test",

@@ -25,7 +25,7 @@ ROWS = {  # flags of transfer.py, and the name in the table
 }
 RESULT = ["n_train", "n_test", "accuracy", "macro_f1", "seconds"]  # kept of result.json
 COLUMNS = ["row", "fraction", "seed", *RESULT, "num_genres", "dataset", "chosen_by", "result"]
-KEPT = ("exp_path", "dataset", "test_split", "transfer_flags")  # one --out, one choice of these
+KEPT = ("exp_path", "dataset", "test_split", "transfer_flags", "scratch_flags")  # one --out, one choice of these
 
 
 def get_args_parser():
@@ -47,6 +47,10 @@ def get_args_parser():
         "--transfer_flags", type=utils.flags, default="",
         help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"',
     )
+    parser.add_argument(
+        "--scratch_flags", type=utils.flags, default="",
+        help='of the network from scratch alone, which needs more steps than a pre-trained one: "--num_epochs 30"',
+    )  # fmt: skip
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/label_efficiency", help="folder of the table and the figure")
     return parser
@@ -114,6 +118,7 @@ def read_rows(path):
 def run(name, fraction, seed, experiment, args):
     """One classifier, trained and judged: a dict of ``COLUMNS``."""
     flags = [*shlex.split(ROWS[name][0]), *shlex.split(args.transfer_flags)]
+    flags += shlex.split(args.scratch_flags) if name == "scratch" else []  # of a flag twice, the last counts
     flags += ["--dataset", args.dataset] if args.dataset else []
     flags += ["--label_fraction", fraction, "--seed", seed, "--test_split", args.test_split, "--device", args.device]
     file = Path(utils.call("transfer.py", "--exp_path", experiment, "--data_dir", args.data_dir, *flags))

@@ -13,6 +13,8 @@ import torch
 import utils
 from data.folder import check_finite, open_array, read_array
 
+LEAST_STD = 0.1  # of a band, beside the mean over the bands
+
 
 def load(folder, rows, device, cache="auto"):
     """The spectrograms of ``rows``, held where ``cache`` says.
@@ -241,7 +243,8 @@ def measure_normalisation(spectrograms, per_band=False, num_tracks=1000, num_fra
     if not per_band:
         return Normalisation(mean=round(x.mean().item(), 4), std=round(x.std().clamp_min(1e-3).item(), 4))
     std, mean = torch.std_mean(x, dim=(0, 1, 3))
-    return Normalisation(*(tuple(round(v, 4) for v in part.tolist()) for part in (mean, std.clamp_min(1e-3))))
+    std = std.clamp_min(max(1e-3, LEAST_STD * std.mean().item()))  # of a band that is nearly always silent
+    return Normalisation(*(tuple(round(v, 4) for v in part.tolist()) for part in (mean, std)))
 
 
 # ------------------------------------------------------------------ embeddings

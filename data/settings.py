@@ -15,6 +15,7 @@ import numpy as np
 import utils
 
 DTYPES = ("uint8", "int16", "float16", "float32")
+MEL_SCALES = ("slaney", "htk")
 MOST_SECONDS = 3600.0  # of one file: an hour of audio takes 4 GB while its spectrogram is computed
 LEAST_FRAMES = 64  # of a crop: less leaves a ResNet, which divides by 32, nothing to see
 WAVEFORM_CROP = 3**10  # samples that a SampleCNN hears at once: 59049, 2.7 s at 22,050 Hz
@@ -173,6 +174,13 @@ def settings_of(content, where="the settings"):
             raise utils.UserError(f"{where}: {name} is not a finite number")
     if content.get("dtype", "float32") not in DTYPES:
         raise utils.UserError(f"{where}: dtype {content['dtype']} is none of {', '.join(DTYPES)}")
+    if content.get("db_min", -80.0) >= content.get("db_max", 0.0):
+        raise utils.UserError(f"{where}: db_min is not below db_max")
+    if content.get("mel_scale", "slaney") not in MEL_SCALES:
+        raise utils.UserError(f"{where}: mel_scale {content['mel_scale']} is none of {', '.join(MEL_SCALES)}")
+    low, high, nyquist = content.get("f_min", 0.0), content.get("f_max", 0.0), content.get("sample_rate", 0) / 2
+    if kind is Spectrogram and "f_max" in content and not 0 <= low < high <= nyquist:
+        raise utils.UserError(f"{where}: f_min {low:g} and f_max {high:g} are no range below {nyquist:g} Hz")
     if not isinstance(content.get("index_of", ""), str):
         raise utils.UserError(f"{where}: index_of is {content['index_of']!r}, not a folder")
     more = {name: value for name, value in content.items() if name not in known}

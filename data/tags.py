@@ -43,7 +43,8 @@ def main(args):
     if args.magnatagatune:
         out = Path(args.out)
         tags, splits = magnatagatune(args.magnatagatune)
-        out.mkdir(parents=True, exist_ok=True)
+        check_ours(out / "splits.csv", ["track_id", "split"])
+        check_ours(out / NAME, COLUMNS)
         utils.write_csv(out / "splits.csv", ["track_id", "split"], splits.items())
         write(out, tags)
     else:
@@ -53,8 +54,21 @@ def main(args):
     print(out / NAME)
 
 
+def check_ours(path, columns):
+    """Raises :class:`utils.UserError` where ``path`` is there and is another table than one of these columns."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.readline().strip() == ",".join(columns).encode():
+                return
+    if path.exists():
+        raise utils.UserError(f"{path} is no table of {', '.join(columns)}: it is not replaced; choose another place")
+
+
 def write(folder, tags):
-    """tags.csv of [(track_id, tag)]."""
+    """tags.csv of [(track_id, tag)]. Raises :class:`utils.UserError` for none, or where another table is there."""
+    if not tags:
+        raise utils.UserError(f"no tag is known of any track: {folder / NAME} is not written")
+    check_ours(folder / NAME, COLUMNS)
     utils.write_csv(folder / NAME, COLUMNS, tags)
     print(f"{len(tags)} tags of {len({track for track, _ in tags})} tracks")
 
@@ -62,9 +76,14 @@ def write(folder, tags):
 def write_where_known(folder, metadata):
     """tags.csv of a folder of FMA's tracks; where ``metadata`` does not tell them, a note says so."""
     try:
-        write(folder, all_genres(metadata, track_ids(folder / "tracks.csv")))
+        tags = all_genres(metadata, track_ids(folder / "tracks.csv"))
     except utils.UserError:
         print(f"note: no {NAME} for --labels: {metadata} does not tell all genres of a track, as FMA's does")
+        return
+    try:
+        write(folder, tags)
+    except utils.UserError as error:
+        print(f"note: no {NAME} for --labels: {error}")
 
 
 def track_ids(path):
@@ -110,13 +129,15 @@ def all_genres(metadata, tracks):
     try:
         columns = pd.read_csv(genres_of, header=[0, 1], index_col=0, low_memory=False)["track", "genres_all"]
         genres = pd.read_csv(title_of, dtype={"title": str}, keep_default_na=False, index_col="genre_id")["title"]
+        if genres.index.has_duplicates or not genres.astype(bool).all():
+            raise ValueError
         given = {f"{number:06d}": text for number, text in columns.items()}
         return [(track, genres[int(one)]) for track in tracks if track in given for one in json.loads(given[track])]
     except FileNotFoundError as error:
         raise utils.UserError(
             f"{error.filename} does not exist: python -m data.download --size metadata fetches it"
         ) from None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         raise utils.UserError(f"{genres_of} or {title_of} is not FMA's: unpack fma_metadata.zip again") from None
 
 
@@ -130,12 +151,17 @@ def magnatagatune(path):
     try:
         table = pd.read_csv(path, sep="\t", dtype={"clip_id": str, "mp3_path": str})
         files = [PurePosixPath(file) for file in table["mp3_path"]]
-        marks = table.drop(columns=["clip_id", "mp3_path"]).astype(int)
+        marks = table.drop(columns=["clip_id", "mp3_path"])
+        if not marks.isin([0, 1]).all(axis=None) or len({file.stem for file in files}) < len(files):
+            raise ValueError
+        marks = marks.astype(int)
         split = [split_of[file.parts[0]] for file in files]
     except FileNotFoundError:
         raise utils.UserError(f"--magnatagatune {path} does not exist") from None
     except (KeyError, ValueError, TypeError, IndexError):
-        raise utils.UserError(f"{path} is not annotations_final.csv (clip_id, tags, mp3_path)") from None
+        raise utils.UserError(
+            f"{path} is not annotations_final.csv (clip_id, a 0 or 1 for each tag, mp3_path, each file once)"
+        ) from None
     frequent = marks.sum().sort_values(ascending=False, kind="stable").index[:MOST_FREQUENT]
     marks = marks[frequent].to_numpy()
     tags, splits = [], {}

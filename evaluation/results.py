@@ -265,8 +265,11 @@ class TagResult(Result):
     def predictions(self):
         """A row for each track_id: artist where known, ``true: <tag>`` (0 or 1) and ``p: <tag>`` for each tag."""
         if "predictions" not in self.tables:
-            numbers = [*_columns(TRUE, self.genres), *_columns(PROBABILITY, self.genres)]
-            self.tables["predictions"] = _read_table(self.folder / "predictions.csv", (), numbers)
+            path, true = self.folder / "predictions.csv", _columns(TRUE, self.genres)
+            table = _read_table(path, (), [*true, *_columns(PROBABILITY, self.genres)])
+            if not table[true].isin([0, 1]).all(axis=None) or (table[true].nunique() < 2).any():
+                raise utils.UserError(f"{path} is broken: each tag must be 1 on some tracks and 0 on others")
+            self.tables["predictions"] = table
         return self.tables["predictions"]
 
     @property

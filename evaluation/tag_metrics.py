@@ -29,7 +29,7 @@ def summarise(probabilities, truth, tags, artists=None, seed=0):
     macro, spread = found.mean(1), _mean(drawn)
     numbers = {}
     for figure, value, draws in zip(FIGURES, macro, spread, strict=True):
-        numbers |= {figure: float(value), f"{figure}_ci95": _interval(draws)}
+        numbers |= {figure: float(value), f"{figure}_ci95": _interval(value, draws)}
     return {
         **numbers,
         "n_test": len(truth),
@@ -43,7 +43,7 @@ def _row(truth, found, drawn):
     """What is said of one tag; truth (N,), found (2,), drawn (2, R)."""
     row = {"n_test": int(truth.sum())}
     for figure, value, draws in zip(FIGURES, found, drawn, strict=True):
-        row |= {figure: float(value), f"{figure}_ci95": _interval(draws)}
+        row |= {figure: float(value), f"{figure}_ci95": _interval(value, draws)}
     return row
 
 
@@ -54,8 +54,14 @@ def _mean(drawn):
         return np.where(there, drawn, 0).sum(-1) / there.sum(-1)
 
 
-def _interval(draws):
-    return percentile_interval(draws[np.isfinite(draws)])
+def _interval(value, draws, least=0.0):
+    """The basic bootstrap interval of ``value``, between ``least`` and 1.
+
+    Not the percentiles themselves: a positive track that is drawn twice raises its own precision, so that draws of
+    the average precision lie too high, by more than their spread where positives are few.
+    """
+    low, high = percentile_interval(draws[np.isfinite(draws)])
+    return [float(np.clip(2 * value - bound, least, 1)) for bound in (high, low)]
 
 
 def macro_pr_auc(probabilities, truth):
@@ -73,7 +79,7 @@ def paired_difference(probabilities_a, probabilities_b, truth, artists=None, see
     drawn = drawn_tracks(len(truth), artists, seed=seed)
     a, b = (_mean(areas(one, truth, drawn)[1]) for one in (probabilities_a, probabilities_b))
     difference = macro_pr_auc(probabilities_a, truth) - macro_pr_auc(probabilities_b, truth)
-    return {"difference": difference, "ci95": _interval(a - b)}
+    return {"difference": difference, "ci95": _interval(difference, a - b, least=-1.0)}
 
 
 def drawn_tracks(num_tracks, artists=None, resamples=RESAMPLES, seed=0):

@@ -208,7 +208,7 @@ def test_too_many_are_not_kept(run, monkeypatch):
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(run):
-    with utils.locked(run.features):
+    with utils.locked(run.features / "writing"):
         first, lines, _ = run()
     assert "wait until it has ended" in lines[0]
     assert not files(run)

@@ -85,3 +85,12 @@ def test_bad_flags_are_refused_in_a_sentence(tmp_path, asked, flags, message):
     with pytest.raises(utils.UserError, match=message):
         run(tmp_path, flags)
     assert not asked
+
+
+def test_the_network_from_scratch_has_flags_of_its_own(tmp_path, asked):
+    flags = f"--exp_path 111111 --exp_dir {tmp_path}/exp --out {tmp_path}/out --fractions 0.5 --num_seeds 1".split()
+    flags += ["--transfer_flags", "--num_epochs 5", "--scratch_flags", "--num_epochs 30"]
+    label_efficiency.main(label_efficiency.get_args_parser().parse_args(flags))
+    assert {given["--protocol"]: given["--num_epochs"] for given in asked} == {
+        "linear": "5", "finetune": "5", "scratch": "30",
+    }  # fmt: skip

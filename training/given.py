@@ -21,7 +21,7 @@ from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
 from training.kept import Kept, shelf_of
 from training.label_curve import check_sizes, label_curve
 from training.networks import Network
-from training.options import PROTOCOLS
+from training.options import PROTOCOLS, chooses_on_validation
 from training.supervised import Recipe, batch_size_for
 from training.task import Task
 from training.views import check_batch
@@ -107,7 +107,7 @@ class Given:
             num_epochs=flags.num_epochs, batch_size=batch_size, lr=flags.lr,
             weight_decay=flags.weight_decay, patience=flags.patience, seed=seed, bf16=self.cut.bf16,
             average=PROTOCOLS[flags.protocol].average,
-            on_validation=flags.label_fraction == 1,  # few labels are few for choosing, too
+            on_validation=chooses_on_validation(flags),
             kind=self.task.kind,
         )  # fmt: skip
 

@@ -79,4 +79,5 @@ def best_linear(experiment, dataset):
         if (one.task, one.protocol, one.dataset, one.network["kind"]) == ("genres", "linear", dataset, "encoder")
         and one.crop_seconds and one.num_crops
     ]  # fmt: skip
-    return max(fitting, key=lambda one: one.validation_accuracy or 0, default=None)
+    whole = [one for one in fitting if one.train_split == "training"] or fitting
+    return max(whole, key=lambda one: one.validation_accuracy or 0, default=None)

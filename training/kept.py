@@ -61,7 +61,7 @@ class Kept:
         found = self.read("fitted")
         if not isinstance(found, dict) or set(found) != set(buffers):
             return None
-        right = (isinstance(one, torch.Tensor) and one.shape == buffers[name].shape for name, one in found.items())
+        right = (isinstance(one, torch.Tensor) and fits(one, buffers[name]) for name, one in found.items())
         return found if all(right) else None
 
     def write(self, part, kept):
@@ -71,12 +71,17 @@ class Kept:
         content = {"what": [self.shelf.name, self.made_by, part], "kept": kept}
         size = sum(one.nbytes for one in (kept.values() if isinstance(kept, dict) else [kept]))
         try:
-            with utils.locked(self.shelf.parent):
+            with utils.locked(self.shelf.parent / "writing"):  # not the folder: a killed run's own are removed
                 self.shelf.mkdir(parents=True, exist_ok=True)
                 make_room(self.shelf, size)
                 utils.save_weights(self.file(part), content)
         except (utils.UserError, OSError) as error:
             print(f"note: the features are not kept this time: {error}")
+
+
+def fits(found, buffer):
+    """Whether a tensor that was read is such a buffer, with numbers in it."""
+    return found.shape == buffer.shape and found.dtype == buffer.dtype and bool(found.isfinite().all())
 
 
 def make_room(shelf, size):

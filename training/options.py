@@ -93,10 +93,11 @@ def resolve(args, experiment, folder):
         raise utils.UserError(f"--backbone goes without --exp_path: the experiment's is {experiment.flags.backbone}")
     if args.layer and kind != "embedding" and alone(args):
         raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
-    if args.label_fraction < 1 and args.patience:
-        raise utils.UserError("--patience goes by all validation labels: not with --label_fraction below 1")
     few = args.label_fraction < 1
-    by_genre = {"label_fraction": few, "train_sizes": args.train_sizes, "sweep_layers": args.sweep_layers}
+    if args.patience and not chooses_on_validation(args):
+        raise utils.UserError(f"--patience goes by all validation labels: not with {without(args)}")
+    by_genre = {"train_sizes": args.train_sizes, "sweep_layers": args.sweep_layers, "label_fraction": few}
+    by_genre["train_split"] = args.train_split == "validation"
     for flag, asked in by_genre.items():
         if args.labels and asked:
             raise utils.UserError(f"--{flag} draws or judges by genre: not with --labels")
@@ -111,12 +112,22 @@ def resolve(args, experiment, folder):
     return utils.Flags(**{**vars(args), **changes})
 
 
+def chooses_on_validation(flags):
+    """Whether epoch and penalty are chosen there: not where that takes many more labels than are learned from."""
+    return flags.label_fraction == 1 and flags.train_split == "training"
+
+
+def without(args):
+    """The flag by which nothing is chosen on validation."""
+    return "--label_fraction below 1" if args.label_fraction < 1 else "--train_split validation"
+
+
 def check_sweep(args, experiment, protocol):
     """Raises :class:`utils.UserError` where there are no layers to compare, or not the labels to choose one by."""
     if protocol != "linear" or experiment is None or args.baseline or args.layer:
         raise utils.UserError("--sweep_layers goes with --protocol linear --exp_path, not with --layer or --baseline")
-    if args.label_fraction < 1:
-        raise utils.UserError("--sweep_layers chooses by all validation labels: not with --label_fraction below 1")
+    if not chooses_on_validation(args):
+        raise utils.UserError(f"--sweep_layers chooses by all validation labels: not with {without(args)}")
 
 
 def resolve_layer(layer, folder):
