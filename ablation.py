@@ -39,7 +39,7 @@ def get_args_parser():
         help='more flags for train_simsiam.py: "--method byol --lam 0.6"',
     )
     parser.add_argument(
-        "--transfer_flags", type=utils.flags, default="", help="more flags for transfer.py, as one text"
+        "--transfer_flags", type=utils.genre_flags, default="", help="more flags for transfer.py, as one text"
     )
     parser.add_argument("--jobs", type=utils.count, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
@@ -58,14 +58,23 @@ def main(args):
     if args.list:
         print("\n".join(conditions))
         return
-    names = args.only.split(",") if args.only else list(conditions)
+    names = list(dict.fromkeys(args.only.split(","))) if args.only else list(conditions)
     unknown = set(names) - set(conditions)
     if unknown:
         raise utils.UserError(f"no condition {', '.join(sorted(unknown))}; --list names them all")
     utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
-    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
-    rows = read_rows(out / "ablation.csv")
+    with utils.locked(out):
+        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        rows = run_all(names, conditions, args, out / "ablation.csv")
+        write(scores(rows, names), names, args, out)
+    print((out / "ablation.md").read_text(encoding="utf-8"))
+    print(out / "ablation.csv")
+
+
+def run_all(names, conditions, args, path):
+    """Runs what is not there yet, and writes the table after each run. Returns all rows, as :func:`read_rows`."""
+    rows = read_rows(path)
     todo = [(name, seed) for seed in range(args.num_seeds) for name in names if (name, seed) not in rows]
     jobs = max(1, min(args.jobs, len(todo)))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
@@ -73,15 +82,17 @@ def main(args):
         results = pool.imap_unordered(lambda key: (key, run(conditions[key[0]], key[1], args)), todo)
         for key, row in utils.progress(results, total=len(todo), desc="runs"):
             rows[key] = row
-            utils.write_csv(out / "ablation.csv", COLUMNS, [[*key, *row] for key, row in rows.items()])
-    runs = scores(rows, names)
+            utils.write_csv(path, COLUMNS, [[*key, *row] for key, row in rows.items()])
+    return rows
+
+
+def write(runs, names, args, out):
+    """The table and the picture of the :func:`scores` of ``names``."""
     table = {what: statistics.pooled_intervals(values) for what, values in runs.items()}
     chances = {what: statistics.conditions_differ(values) for what, values in runs.items()}
     write_table(out / "ablation.md", names, table, chances)
     title = f"validation accuracy by augmentation, {args.dataset}"
     plots.write(out / "ablation.png", plots.score_dots, names, table, title=title)
-    print((out / "ablation.md").read_text())
-    print(out / "ablation.csv")
 
 
 def all_conditions():
@@ -98,10 +109,9 @@ def all_conditions():
 
 
 def read_rows(path):
-    if not path.exists():
-        return {}
-    rows = tables.read(path, COLUMNS).itertuples(index=False)
-    return {(row.aug, row.seed): (row.knn_accuracy, row.linear_accuracy, row.experiment) for row in rows}
+    """{(condition, seed): (kNN accuracy, linear accuracy, experiment)} of the runs that are there."""
+    rows = tables.read_runs(path, COLUMNS, texts=("aug", "experiment"))
+    return {(row["aug"], row["seed"]): tuple(row[name] for name in COLUMNS[2:]) for row in rows}
 
 
 def run(aug, seed, args):

@@ -63,7 +63,8 @@ from training.heard import Ear
 
 
 def main(args):
-    if Path(args.out).exists() and Path(args.out).suffix.lower() != ".html":
+    out = Path(args.out)
+    if out.exists() and not (out.is_file() and out.suffix.lower() == ".html"):
         raise utils.UserError(f"--out {args.out} is there, and no page (.html): name a new file")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
@@ -81,7 +82,7 @@ def main(args):
         return
 
     print(f"the map of {len(features):,} tracks: a minute or two for 7,000 of them", flush=True)
-    sounds = embedded(folder.tracks, files, args) if args.embed_audio else addresses(files, Path(args.out))
+    sounds = embedded(folder.tracks, files, args) if args.embed_audio else addresses(files, out)
     genres = ear.result.genres if ear.result else ()
     nearest = space.neighbours(args.num_neighbours)
     data = explorer.page_data(folder.tracks, features, nearest, args.seed, genres, probabilities, sounds)
@@ -108,9 +109,9 @@ def table(tracks, nearest, distances):
 
 
 def addresses(files, page):
-    """Where the page finds each of ``files`` (None stays None): relative to it."""
+    """Where the page finds each of ``files`` (None stays None): relative to it, whatever the bytes of their names."""
     here = page.resolve().parent
-    return [file and quote(Path(os.path.relpath(file.resolve(), here)).as_posix()) for file in files]
+    return [file and quote(os.fsencode(Path(os.path.relpath(file.resolve(), here)).as_posix())) for file in files]
 
 
 def embedded(tracks, files, args):

@@ -245,6 +245,13 @@ def flags(text):
     return text
 
 
+def genre_flags(text):
+    """:func:`flags` of transfer.py where its accuracy is wanted, which results of tags have none of."""
+    if any(word.split("=")[0] == "--labels" for word in shlex.split(flags(text))):
+        raise argparse.ArgumentTypeError("--labels judges by tags, which have no accuracy: leave it out here")
+    return text
+
+
 def device(name):
     """``auto``, ``cpu``, or an accelerator that torch sees, such as ``cuda`` or ``cuda:1``: its name."""
     if name in ("auto", "cpu"):  # the default, too, of which torch need not be asked

@@ -25,6 +25,7 @@ ROWS = {  # flags of transfer.py, and the name in the table
 }
 RESULT = ["n_train", "n_test", "accuracy", "macro_f1", "seconds"]  # kept of result.json
 COLUMNS = ["row", "fraction", "seed", *RESULT, "num_genres", "dataset", "chosen_by", "result"]
+TEXTS = ("row", "dataset", "chosen_by", "result")  # of these columns
 KEPT = ("exp_path", "dataset", "test_split", "transfer_flags", "scratch_flags")  # one --out, one choice of these
 
 
@@ -44,11 +45,11 @@ def get_args_parser():
         help="test: for the final figure, when nothing is left to choose",
     )  # fmt: skip
     parser.add_argument(
-        "--transfer_flags", type=utils.flags, default="",
+        "--transfer_flags", type=utils.genre_flags, default="",
         help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"',
     )
     parser.add_argument(
-        "--scratch_flags", type=utils.flags, default="",
+        "--scratch_flags", type=utils.genre_flags, default="",
         help='of the network from scratch alone, which needs more steps than a pre-trained one: "--num_epochs 30"',
     )  # fmt: skip
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
@@ -65,7 +66,7 @@ from evaluation import plots, tables
 
 
 def main(args):
-    names, fractions, out = args.rows.split(","), sorted(set(args.fractions)), Path(args.out)
+    names, fractions, out = list(dict.fromkeys(args.rows.split(","))), sorted(set(args.fractions)), Path(args.out)
     unknown = sorted(set(names) - set(ROWS))
     if unknown:
         raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
@@ -110,9 +111,7 @@ def copied(experiment, weights, folder):
 
 def read_rows(path):
     """{(row, fraction, seed): row} of a table that an earlier call has left."""
-    if not path.exists():
-        return {}
-    return {(row["row"], row["fraction"], row["seed"]): row for row in pd.read_csv(path).to_dict("records")}
+    return {(row["row"], row["fraction"], row["seed"]): row for row in tables.read_runs(path, COLUMNS, TEXTS)}
 
 
 def run(name, fraction, seed, experiment, args):

@@ -59,7 +59,7 @@ def main(args):
             rows[way, seed] = {"way": way, "seed": seed, **run(way, seed, args)}
             lines = [[row[column] for column in COLUMNS] for row in rows.values()]
             utils.write_csv(out / "learning.csv", COLUMNS, lines)
-        text = table(rows, range(args.num_seeds), {way: getattr(args, way) for way in WAYS})
+        text = table(rows, args)
         utils.write_text(out / "learning.md", text + "\n")
     print(text)
     print(out / "learning.md")
@@ -67,9 +67,7 @@ def main(args):
 
 def read_rows(path):
     """{(way, seed): row} of the runs that are there."""
-    if not path.exists():
-        return {}
-    return {(row["way"], row["seed"]): row for row in tables.read(path, COLUMNS).to_dict("records")}
+    return {(row["way"], row["seed"]): row for row in tables.read_runs(path, COLUMNS, texts=("way", "experiment"))}
 
 
 def run(way, seed, args):
@@ -80,21 +78,26 @@ def run(way, seed, args):
     return trials.trial(common, flags, "--precision fp32 --no-keep_features", args.num_epochs)
 
 
-def table(rows, seeds, flags):
+def table(rows, args):
     """As Markdown: a line for each measure, and one for the losses of all epochs."""
-    head = ["", *(f"`{flags[way]}`" for way in WAYS), "difference [95 %]", "between two seeds"]
-    lines = []
+    head = ["", *(f"`{getattr(args, way)}`" for way in WAYS), "difference [95 %]", "between two seeds"]
+    seeds, lines = range(args.num_seeds), []
     for name, title in MEASURES.items():
         plain, fast = (np.array([rows[way, seed][name] for seed in seeds]) for way in WAYS)
         lines.append([title, *(spread(values) for values in (plain, fast)), difference(fast - plain), apart(plain)])
-    plain, fast = (np.stack([losses(rows[way, seed]) for seed in seeds]) for way in WAYS)
+    plain, fast = (np.stack([losses(rows[way, seed], args.num_epochs) for seed in seeds]) for way in WAYS)
     farthest = f"{np.abs(fast - plain).max():.4f}"
     lines.append(["loss, greatest difference of any epoch", "", "", farthest, apart(plain)])
     return tables.markdown(head, lines, "lrrrr")
 
 
-def losses(row):
-    return tables.read(Path(row["experiment"]) / "train_log.csv", ["loss"])["loss"].to_numpy()
+def losses(row, num_epochs):
+    """Of a run, (E,). Raises :class:`utils.UserError` where its log is not one of ``num_epochs``."""
+    file = Path(row["experiment"]) / "train_log.csv"
+    values = tables.read(file, ["loss"], numbers=["loss"])["loss"].to_numpy()
+    if len(values) != num_epochs:
+        raise utils.UserError(f"{file} has {len(values)} epochs, not {num_epochs}: choose another --out")
+    return values
 
 
 def spread(values):

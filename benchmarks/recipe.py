@@ -9,6 +9,7 @@ the linear probe's accuracy on validation tracks, averaged over the seeds; the t
 <out>/recipe.csv after every run and <out>/recipe.md at the end. It can be stopped and run again.
 """
 
+import argparse
 from pathlib import Path
 
 import utils
@@ -64,7 +65,9 @@ def get_args_parser():
         default="",
         help="flags of train_simsiam.py for all candidates, as one text",
     )
-    parser.add_argument("--transfer_flags", type=utils.flags, default="", help="flags of transfer.py, as one text")
+    parser.add_argument(
+        "--transfer_flags", type=utils.genre_flags, default="", help="flags of transfer.py, as one text"
+    )
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--exp_dir", default="exp/recipe/exp", help="folder of the experiments")
     parser.add_argument("--out", default="exp/recipe", help="folder of the table")
@@ -80,33 +83,51 @@ from evaluation import tables
 from training import trials
 
 COLUMNS = ["candidate", "epochs", "seed", *trials.COLUMNS, "flags"]
+TEXTS = ("candidate", "experiment", "flags")  # of these columns
 
 
 def main(args):
     utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
-    flags_of = read_candidates(Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES)
-    if args.only:
-        unknown = sorted(set(args.only.split(",")) - set(flags_of))
-        if unknown:
-            raise utils.UserError(f"no candidate {', '.join(unknown)}; there are {', '.join(flags_of)}")
-        flags_of = {name: flags_of[name] for name in args.only.split(",")}
-    if not flags_of:
-        raise utils.UserError("there must be a candidate")
-    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
-    rows = read_rows(out / "recipe.csv")
-    changed = {name for (name, *_), row in rows.items() if row["flags"] != all_flags(args, flags_of.get(name, ""))}
-    changed &= set(flags_of)
-    if changed:
-        raise utils.UserError(f"{out} has runs of {', '.join(sorted(changed))} by other flags: choose another --out")
-    names = list(flags_of)
-    for epochs in sorted(args.epochs):
-        run_round(names, flags_of, epochs, rows, args, out / "recipe.csv")
-        scores = {name: mean_score(rows, name, epochs, args.num_seeds) for name in names}
-        names = sorted(names, key=lambda name: -scores[name])[: max(1, round(args.keep * len(names)))]
-    utils.write_text(out / "recipe.md", table(rows) + "\n")
+    flags_of = choose_candidates(args)
+    with utils.locked(out):
+        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        rows = read_rows(out / "recipe.csv")
+        check_flags(rows, flags_of, args)
+        names = list(flags_of)
+        for epochs in sorted(args.epochs):
+            run_round(names, flags_of, epochs, rows, args, out / "recipe.csv")
+            scores = {name: mean_score(rows, name, epochs, args.num_seeds) for name in names}
+            names = sorted(names, key=lambda name: -scores[name])[: max(1, round(args.keep * len(names)))]
+        utils.write_text(out / "recipe.md", table(rows) + "\n")
     print(table(rows))
     print(out / "recipe.md")
+
+
+def choose_candidates(args):
+    """{name: flags} of those that are asked for. Raises :class:`utils.UserError`."""
+    try:
+        text = Path(args.candidates).read_text(encoding="utf-8") if args.candidates else CANDIDATES
+    except UnicodeDecodeError:
+        raise utils.UserError(f"{args.candidates} is not text in UTF-8: save it as that") from None
+    flags_of = read_candidates(text)
+    names = args.only.split(",") if args.only else flags_of
+    unknown = sorted(set(names) - set(flags_of))
+    if unknown:
+        raise utils.UserError(f"no candidate {', '.join(unknown)}; there are {', '.join(flags_of)}")
+    if not flags_of:
+        raise utils.UserError("there must be a candidate")
+    return {name: flags_of[name] for name in names}
+
+
+def check_flags(rows, flags_of, args):
+    """Raises :class:`utils.UserError` where a candidate has runs by other flags than it has now."""
+    now = {name: utils.printable(all_flags(args, flags)) for name, flags in flags_of.items()}
+    changed = {name for (name, *_), row in rows.items() if name in now and row["flags"] != now[name]}
+    if changed:
+        raise utils.UserError(
+            f"{args.out} has runs of {', '.join(sorted(changed))} by other flags: choose another --out"
+        )
 
 
 def read_candidates(text):
@@ -115,14 +136,21 @@ def read_candidates(text):
     lines = [line.strip() for line in whole if line.strip() and not line.startswith("#")]
     if not all(":" in line for line in lines):
         raise utils.UserError("a candidate is a line 'name: flags of train_simsiam.py'")
-    return {name.strip(): flags.strip() for name, flags in (line.split(":", 1) for line in lines)}
+    flags_of = {}
+    for name, flags in (line.split(":", 1) for line in lines):
+        name = utils.printable(name.strip())  # as it will stand in the table
+        if name in flags_of:
+            raise utils.UserError(f"there are two candidates '{name}': give each a name of its own")
+        try:
+            flags_of[name] = utils.flags(flags.strip())
+        except argparse.ArgumentTypeError as error:
+            raise utils.UserError(f"candidate {name}: {error}") from None
+    return flags_of
 
 
 def read_rows(path):
     """{(candidate, epochs, seed): row} of a table that an earlier call has left."""
-    if not path.exists():
-        return {}
-    rows = tables.read(path, COLUMNS).to_dict("records")
+    rows = tables.read_runs(path, COLUMNS, TEXTS)
     return {(row["candidate"], row["epochs"], row["seed"]): row for row in rows}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from evaluation import plots
-from utils import atomic_path
+from utils import UserError, atomic_path
 
 LEAST_FOR_TSNE = 10  # tracks
 FINE = 65_535  # steps of a place on the map, from 0 to 1
@@ -21,7 +21,10 @@ DISTANCES = 10_000  # steps of a distance from 0 to 1
 
 
 class Space:
-    """The features (N, D) of a collection, standardised over its tracks: two are as near as their cosine says."""
+    """The features (N, D) of a collection, standardised over its tracks: two are as near as their cosine says.
+
+    Raises :class:`utils.UserError` where they are not finite.
+    """
 
     def __init__(self, features):
         spread = features.std(0)
@@ -29,14 +32,21 @@ class Space:
         self.index = NearestNeighbors(metric="cosine", algorithm="brute").fit(self._standardised(features))
 
     def _standardised(self, features):
-        return (features - self.mean) / self.spread
+        standardised = (features - self.mean) / self.spread
+        if not np.isfinite(standardised).all():
+            raise UserError("some features are no finite numbers: choose another experiment")
+        return standardised
 
     def neighbours(self, count):
         """Of each track its ``count`` nearest others (all of them where there are fewer), nearest first.
 
         (N, K) indices and (N, K) cosine distances, from 0 to 2. Exact; computed in chunks.
+        Raises :class:`utils.UserError` for a track alone.
         """
-        distances, nearest = self.index.kneighbors(n_neighbors=min(count, self.index.n_samples_fit_ - 1))
+        others = self.index.n_samples_fit_ - 1
+        if not others:
+            raise UserError("a map needs at least 2 tracks")
+        distances, nearest = self.index.kneighbors(n_neighbors=min(count, others))
         return nearest, distances
 
     def nearest_to(self, features, count):

@@ -4,6 +4,7 @@ A table is a list of headings, rows of as many texts, and ``align``, a letter fo
 And the one reader of tables that scripts have left.
 """
 
+import numpy as np
 import pandas as pd
 
 import utils
@@ -40,8 +41,11 @@ def with_interval(value, interval, digits=3, times=1, sign=""):
     return f"{value} [{', '.join(bounds)}]" if bounds else value
 
 
-def read(path, columns=(), **options):
-    """A CSV that has ``columns`` as a data frame; ``options`` of pandas.read_csv. Raises :class:`utils.UserError`."""
+def read(path, columns=(), numbers=(), **options):
+    """A CSV that has ``columns`` as a data frame; ``options`` of pandas.read_csv. Raises :class:`utils.UserError`.
+
+    numbers: those of the columns that hold a finite number in every row.
+    """
     try:
         utils.check_file(path)
         table = pd.read_csv(path, **options)
@@ -52,4 +56,19 @@ def read(path, columns=(), **options):
     missing = [name for name in columns if name not in table]
     if missing:
         raise utils.UserError(f"{path} has no column {', '.join(missing)}")
+    for name in numbers:
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+        if not np.isfinite(table[name]).all():
+            raise utils.UserError(f"{path} has no finite number as {name} in some row: mend it, or move it away")
     return table
+
+
+def read_runs(path, columns, texts):
+    """The rows of the table of runs that an earlier call has left, as dicts; none where there is no table.
+
+    ``texts`` are as they stand in the file, be it ``1`` or ``null``; all other ``columns`` are finite numbers.
+    """
+    if not path.exists():
+        return []
+    numbers = [name for name in columns if name not in texts]
+    return read(path, columns, numbers, dtype=dict.fromkeys(texts, str), keep_default_na=False).to_dict("records")

@@ -1,6 +1,7 @@
 """explore.py: the page of a folder, its audio, and the neighbours of one's own file."""
 
 import json
+import os
 import re
 import shutil
 
@@ -93,3 +94,11 @@ def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
     with pytest.raises(UserError, match=r"none\.wav is there, and no page"):
         call(explore, f"{command} --out {tmp_path}/none.wav")
     assert (tmp_path / "none.wav").read_text() == "no music"
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(UserError, match=r"folder\.html is there, and no page"):
+        call(explore, f"{command} --out {tmp_path}/folder.html")
+
+
+def test_audio_is_found_below_names_of_any_bytes(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9 \xc3\xa9")
+    assert explore.addresses([folder / "a#.wav", None], tmp_path / "a.html") == ["caf%E9%20%C3%A9/a%23.wav", None]

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from evaluation import explorer
+from utils import UserError
 
 HOSTILE = "</script><img src=x onerror=\"document.title='hacked'\">"
 GENRES = ["Folk", HOSTILE, "Rock"]
@@ -50,6 +51,17 @@ def write(path, **changes):
 
 
 # ------------------------------------------------------------------ what the page is made of
+
+
+def test_features_that_are_no_numbers_and_a_track_alone_are_refused():
+    features, _ = features_of()
+    features[3, 2] = np.nan
+    with pytest.raises(UserError, match="no finite numbers"):
+        explorer.Space(features)
+    alone = explorer.Space(features[:1])
+    with pytest.raises(UserError, match="at least 2 tracks"):
+        alone.neighbours(10)
+    assert alone.nearest_to(features[1], 10)[0].tolist() == [0]
 
 
 def test_neighbours_are_those_of_brute_force():

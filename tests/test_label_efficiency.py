@@ -94,3 +94,24 @@ def test_the_network_from_scratch_has_flags_of_its_own(tmp_path, asked):
     assert {given["--protocol"]: given["--num_epochs"] for given in asked} == {
         "linear": "5", "finetune": "5", "scratch": "30",
     }  # fmt: skip
+
+
+def test_a_row_asked_for_twice_is_run_once(tmp_path, asked):
+    out = run(tmp_path, "--num_seeds 2 --rows frozen,frozen")
+    assert len(asked) == 4
+    assert (out / "label_efficiency.md").read_text().count("0.450 ± 0.071") == 2
+
+
+def test_a_table_that_somebody_has_changed_is_refused(tmp_path, asked):
+    table = run(tmp_path, "--num_seeds 1 --rows frozen") / "label_efficiency.csv"
+    table.write_text(table.read_text().replace("0.4,", ","))
+    with pytest.raises(utils.UserError, match=r"label_efficiency\.csv has no finite number as accuracy"):
+        run(tmp_path, "--num_seeds 1 --rows frozen")
+    assert len(asked) == 2
+
+
+def test_tags_are_refused_before_the_first_run(tmp_path, asked, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--transfer_flags=--labels=genres_all")
+    assert "--labels judges by tags" in capsys.readouterr().err
+    assert not asked

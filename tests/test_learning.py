@@ -46,3 +46,17 @@ def test_it_goes_on_where_it_was_and_refuses_other_flags(tmp_path, ran):
     assert [seed for seed, _ in ran] == [0, 0, 1, 1]
     with pytest.raises(utils.UserError, match="choose another --out"):
         call(learning, f"--out {tmp_path}/out --num_epochs 7")
+
+
+def test_tables_that_somebody_has_changed_are_refused(tmp_path, ran):
+    call(learning, f"--out {tmp_path}/out --num_epochs 3 --num_seeds 1")
+    table = tmp_path / "out" / "learning.csv"
+    good = table.read_text()
+    table.write_text(good.replace("0.49", "much"))
+    with pytest.raises(utils.UserError, match=r"learning\.csv has no finite number as knn_accuracy"):
+        call(learning, f"--out {tmp_path}/out --num_epochs 3 --num_seeds 1")
+    table.write_text(good)
+    (tmp_path / "run2" / "train_log.csv").write_text("epoch,loss\n0,1\n1,0.5\n")
+    with pytest.raises(utils.UserError, match=r"train_log\.csv has 2 epochs, not 3"):
+        call(learning, f"--out {tmp_path}/out --num_epochs 3 --num_seeds 1")
+    assert len(ran) == 2

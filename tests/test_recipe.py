@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import call, write_folder
+from conftest import call
 from sklearn.linear_model import Ridge
 from torch import nn
 
@@ -153,19 +153,24 @@ def test_norms_are_fitted_to_what_is_shown():
     assert network[1].momentum == 0.1
 
 
-def test_the_search_keeps_the_better_and_goes_on(tmp_path, monkeypatch, capsys):
-    write_folder(tmp_path / "data", "tiny")
-    ran = []
+@pytest.fixture
+def ran(monkeypatch):
+    """The flags and epochs that the search has asked for, in place of running them."""
+    asked = []
 
     def trial(common, train_flags, transfer_flags, num_epochs):
-        ran.append((train_flags.strip(), num_epochs))
-        score = {"--a": 0.3, "--b": 0.5, "--c": 0.4}[train_flags.split()[-1]]
+        asked.append((train_flags.strip(), num_epochs))
+        score = {"--a": 0.3, "--b": 0.5, "--c": 0.4}.get(train_flags, 0.2)
         return {
             "knn_accuracy": 0.1, "linear_accuracy": score, "loss": -0.2, "effective_rank": 5.0, "backbone_rank": 7.0,
             "minutes": 1.0, "experiment": "exp/1",
         }  # fmt: skip
 
     monkeypatch.setattr(recipe.trials, "trial", trial)
+    return asked
+
+
+def test_the_search_keeps_the_better_and_goes_on(tmp_path, ran):
     (tmp_path / "mine.txt").write_text("first: --a\nsecond: --b\nthird: --c\n")
     command = f"--candidates {tmp_path}/mine.txt --epochs 2,4 --keep 0.34 --num_seeds 2 --out {tmp_path}/out"
     call(recipe, command)
@@ -176,3 +181,49 @@ def test_the_search_keeps_the_better_and_goes_on(tmp_path, monkeypatch, capsys):
     assert len(ran) == 8
     with pytest.raises(utils.UserError, match="a candidate is a line"):
         recipe.read_candidates("no flags here")
+
+
+def test_names_and_flags_of_any_kind_are_known_again(tmp_path, ran):
+    (tmp_path / "mine.txt").write_text("null:\n1: --a\nnan: null\ta\n")
+    for _ in range(2):
+        call(recipe, f"--candidates {tmp_path}/mine.txt --epochs 1 --num_seeds 1 --out {tmp_path}/out")
+    assert ran == [("", 1), ("--a", 1), ("null\ta", 1)]
+    names = [line.split("|")[1].strip() for line in (tmp_path / "out" / "recipe.md").read_text().splitlines()[2:]]
+    assert sorted(names) == ["1", "nan", "null"]
+
+
+def test_a_candidate_asked_for_twice_is_run_once(tmp_path, ran):
+    call(recipe, f"--only BYOL,BYOL --epochs 1 --num_seeds 1 --out {tmp_path}/out")
+    assert ran == [("--method byol", 1)]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"a: --x\nb: --note 'open", "candidate b: .* is no text of flags"),
+    (b"a: --x\nb: --y\na : --z", "two candidates 'a'"),
+    ("größer: --x".encode("latin-1"), r"mine\.txt is not text in UTF-8"),
+    (b"# nothing", "there must be a candidate"),
+])  # fmt: skip
+def test_bad_candidates_are_refused_before_the_first_run(tmp_path, ran, content, message):
+    (tmp_path / "mine.txt").write_bytes(content)
+    with pytest.raises(utils.UserError, match=message):
+        call(recipe, f"--candidates {tmp_path}/mine.txt --out {tmp_path}/out")
+    assert not ran
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_somebody_has_changed_is_refused(tmp_path, ran):
+    command = f"--only BYOL --epochs 1 --num_seeds 1 --out {tmp_path}/out"
+    call(recipe, command)
+    table = tmp_path / "out" / "recipe.csv"
+    table.write_text(table.read_text().replace("-0.2", "low"))
+    with pytest.raises(utils.UserError, match=r"recipe\.csv has no finite number as loss"):
+        call(recipe, command)
+
+
+def test_one_search_at_a_time_writes_a_table(tmp_path, ran):
+    command = f"--only BYOL --epochs 1 --num_seeds 1 --out {tmp_path}/out"
+    with utils.locked(tmp_path / "out"), pytest.raises(utils.UserError, match="works on the same"):
+        call(recipe, command)
+    assert not ran
+    call(recipe, command)
+    assert len(ran) == 1

@@ -344,6 +344,13 @@ def test_flags_as_one_text_can_be_taken_apart():
         utils.flags('"')
 
 
+def test_tags_are_refused_where_accuracy_is_wanted():
+    assert utils.genre_flags("--label_fraction 0.1 --num_epochs 3") == "--label_fraction 0.1 --num_epochs 3"
+    for text in ("--labels genres_all", "--bf16 --labels=tags.csv"):
+        with pytest.raises(argparse.ArgumentTypeError, match="--labels judges by tags"):
+            utils.genre_flags(text)
+
+
 def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):
     """In CPython 3.11, threads that read a header at the same time now and then end in a SystemError."""
     np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3))
