@@ -1,5 +1,7 @@
 """Crops of spectrograms, held in memory or read from disk, and the vectors of embeddings."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,18 @@ def test_normalisation_is_measured_on_what_it_is_given(folder):
     x = normalise(torch.cat(list(crops.every_crop(50, 1, 24))))
     assert abs(x.mean()) < 1e-3
     assert abs(x.std() - 1) < 1e-3
+
+
+def test_a_band_that_is_nearly_always_silent_is_not_blown_up():
+    """As those above the Nyquist frequency of a file, of which the edges alone hold something."""
+    x = torch.randn(40, 1, 8, 128) * 10 - 40
+    x[:, :, 6:] = -80
+    x[0, :, 6:, :2] = -60
+    crops = mock.MagicMock()
+    crops.__len__.return_value, crops.settings.frames_in.return_value, crops.crop.return_value = 40, 64, x
+    normalise = crops_of.measure_normalisation(crops, per_band=True)
+    assert normalise(x)[:, :, 6:].abs().max() < 30  # 20 dB above what is usual there
+    assert normalise(x)[:, :, :6].std() == pytest.approx(1, abs=0.02)
 
 
 # ------------------------------------------------------------------ embeddings

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import utils
@@ -90,3 +91,17 @@ def test_a_paired_difference_is_narrower_than_two_intervals():
 def test_what_cannot_be_judged(change, message):
     with pytest.raises(utils.UserError, match=message):
         tag_metrics.summarise(*change(*made()), TAGS)
+
+
+def test_intervals_cover_the_truth_where_tags_are_rare():
+    """Of tags on 2 % of the tracks the percentiles of the draws would lie too high, and mostly miss it."""
+    rng = np.random.default_rng(0)
+
+    def draw(number):
+        truth = rng.random((number, 8)) < 0.02
+        truth[:2] = [[True] * 8, [False] * 8]
+        return scipy.special.expit(rng.normal(size=truth.shape) + 1.5 * truth), truth
+
+    expected = tag_metrics.macro_pr_auc(*draw(50_000))
+    found = [tag_metrics.summarise(*draw(400), list("abcdefgh"))["pr_auc_ci95"] for _ in range(12)]
+    assert sum(low <= expected <= high for low, high in found) >= 9

@@ -44,6 +44,8 @@ def test_all_genres_of_the_tracks_that_are_there(tmp_path):
     ({"genres": GENRES.replace("12,9", "13,9")}, "not FMA's"),
     ({"tracks": TRACKS.replace("genres_all", "genres")}, "not FMA's"),
     ({"tracks": TRACKS.replace("[21]", "twenty-one")}, "not FMA's"),
+    ({"tracks": TRACKS.replace("[21]", "[Infinity]")}, "not FMA's"),
+    ({"genres": GENRES + GENRES.splitlines()[1] + "\n"}, "not FMA's"),
 ])  # fmt: skip
 def test_metadata_that_does_not_say_it(tmp_path, change, message, capsys):
     write_fma(tmp_path, **change)
@@ -52,6 +54,26 @@ def test_metadata_that_does_not_say_it(tmp_path, change, message, capsys):
     tags.write_where_known(tmp_path / "tiny_npy", tmp_path / "fma_metadata")  # of preprocessing.py
     assert capsys.readouterr().out.startswith("note: no tags.csv for --labels: ")
     assert not (tmp_path / "tiny_npy" / "tags.csv").exists()
+
+
+def test_only_its_own_tables_are_replaced(tmp_path):
+    write_fma(tmp_path)
+    table = tmp_path / "tiny_npy" / "tags.csv"
+    table.write_text("track_id,mood\n000003,calm\n")
+    with pytest.raises(utils.UserError, match="is no table of track_id, tag"):
+        call(tags, f"--dataset tiny --data_dir {tmp_path}")
+    tags.write_where_known(tmp_path / "tiny_npy", tmp_path / "fma_metadata")
+    assert "calm" in table.read_text()
+    table.write_text("track_id,tag\n000003,calm\n")
+    call(tags, f"--dataset tiny --data_dir {tmp_path}")
+    assert len(rows_of(table)) == 3
+
+
+def test_annotations_are_not_replaced_by_what_is_made_of_them(tmp_path):
+    (tmp_path / "tags.csv").write_text(MAGNA)
+    with pytest.raises(utils.UserError, match="is not replaced"):
+        call(tags, f"--magnatagatune {tmp_path}/tags.csv --out {tmp_path}")
+    assert (tmp_path / "tags.csv").read_text() == MAGNA
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -72,7 +94,8 @@ def test_magnatagatune_becomes_two_tables(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [
-    None, "", "a,b\n1,2\n", MAGNA.replace("f/one", "z/one"), MAGNA.replace("2\t1", "2\tyes"), "\0\xff" * 50,
+    None, "", "a,b\n1,2\n", MAGNA.replace("f/one", "z/one"), MAGNA.replace("2\t1", "2\tyes"),
+    MAGNA.replace("2\t1", "2\t7"), MAGNA.replace("two-0-29", "three"), "\0\xff" * 50,
 ])  # fmt: skip
 def test_what_is_not_magnatagatune(tmp_path, content):
     if content is not None:
