@@ -107,7 +107,7 @@ class Result:
         """What made the features, in a few words: ``simsiam frames, stage2+stats``, ``stats``."""
         kind, method, backbone, layer = (self.network[key] for key in ("kind", "method", "backbone", "layer"))
         name = " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
-        return f"{name}, {layer}" if kind == "encoder" and layer not in (None, "backbone") else name
+        return f"{name}, {layer}" if kind in ("encoder", "random") and layer not in (None, "backbone") else name
 
     @property
     def score(self):

@@ -1,4 +1,4 @@
-"""Which features of a trained network a classifier gets: ``--layer``, one or several, joined by "+".
+"""Which features of a network a classifier gets: ``--layer``, one or several, joined by "+".
 
     backbone           what the backbone gives its projector
     projector          the projections themselves
@@ -16,30 +16,41 @@ from models.readout import read_out
 from models.rulers import RULERS
 
 
-class Layers(nn.Module):
-    """(B, 1, F, T) → (B, D): the chosen features of a pre-trained method, and of rulers, side by side.
+def encoder(backbone, projector, layer="backbone", num_mels=128):
+    """The network that makes features (B, D): the backbone itself, or others of its layers.
 
-    method: :class:`models.method.Method`, whose weights stay in ``pretrained`` (they are pre.pth's, not this one's).
+    projector: None for a backbone that was not pre-trained. Raises :class:`utils.UserError` as :class:`Layers`.
+    """
+    if layer == "backbone":
+        return backbone
+    if layer == "projector" and projector:
+        return nn.Sequential(backbone, projector)
+    return Layers(backbone, projector, layer, num_mels)
+
+
+class Layers(nn.Module):
+    """(B, 1, F, T) → (B, D): the chosen features of a network, and of rulers, side by side.
+
+    Where the network was pre-trained, the weights in ``pretrained`` are pre.pth's, not this one's.
     Raises :class:`utils.UserError` for a layer that there is not.
     """
 
-    def __init__(self, method, layer, num_mels):
+    def __init__(self, backbone, projector, layer, num_mels):
         super().__init__()
         self.names = layer.split("+")
-        backbone = method.backbone
         stages = stages_of(backbone)
-        known = ["backbone", "projector", *stages, *RULERS]
+        known = ["backbone", *(["projector"] if projector else []), *stages, *RULERS]
         for name in self.names:
             if name not in known:
                 raise utils.UserError(f"--layer {layer}: there is no '{name}', only {', '.join(known)}, joined by +")
         self.pretrained = nn.ModuleDict({"backbone": backbone})
         if "projector" in self.names:
-            self.pretrained["projector"] = method.projector
+            self.pretrained["projector"] = projector
         self.rulers = nn.ModuleDict({name: RULERS[name](num_mels) for name in self.names if name in RULERS})
         self.stages = stages
         widths = dict(zip(stages, getattr(backbone, "stage_features", ()), strict=True))
         widths["backbone"] = backbone.num_features
-        widths["projector"] = width_of(method.projector, backbone.num_features)
+        widths["projector"] = projector and width_of(projector, backbone.num_features)
         widths.update({name: ruler.num_features for name, ruler in self.rulers.items()})
         self.widths = [widths[name] for name in self.names]
         self.num_features = sum(self.widths)

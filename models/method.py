@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from models.layers import Layers
+from models import layers
 
 
 class Method(nn.Module):
@@ -26,8 +26,4 @@ class Method(nn.Module):
 
     def encoder(self, layer="backbone", num_mels=128):
         """The network that makes features (B, D): the ``backbone``, or others of :mod:`models.layers`."""
-        if layer == "backbone":
-            return self.backbone
-        if layer == "projector":
-            return nn.Sequential(self.backbone, self.projector)
-        return Layers(self, layer, num_mels)
+        return layers.encoder(self.backbone, self.projector, layer, num_mels)

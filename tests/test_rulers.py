@@ -79,7 +79,7 @@ def test_stages_are_read_out_as_the_last_one_is(backbone, pool):
     x = spectrograms(2, 64, 70)
     last = len(method.backbone.stage_features)
     with torch.no_grad():
-        chosen = layers.Layers(method, f"stage1+backbone+stage{last}+projector+stats", 64)
+        chosen = layers.Layers(method.backbone, method.projector, f"stage1+backbone+stage{last}+projector+stats", 64)
         parts = chosen(x).split(chosen.widths, dim=1)
         torch.testing.assert_close(parts[1], method.backbone(x))
         torch.testing.assert_close(parts[2], parts[1])
@@ -92,4 +92,4 @@ def test_stages_are_read_out_as_the_last_one_is(backbone, pool):
 def test_a_layer_that_there_is_not_is_named():
     method = models.build({"method": "simsiam", "backbone": "frames"}, num_mels=64)
     with pytest.raises(utils.UserError, match="there is no 'stage4', only backbone, projector, stage1"):
-        layers.Layers(method, "stage4+stats", 64)
+        layers.Layers(method.backbone, method.projector, "stage4+stats", 64)

@@ -111,6 +111,7 @@ def test_a_second_transfer_overwrites_nothing(run):
     ("--protocol linear --label_fraction 0.5 --num_seeds 2", 12, 512),
     ("--protocol linear --baseline stats", 24, 128),
     ("--protocol mlp --baseline random --num_epochs 1", 24, 512),
+    ("--protocol linear --baseline random --layer backbone+stats --num_seeds 2", 24, 640),
     ("--protocol finetune --num_epochs 1", 24, 512),
     ("--protocol scratch --num_epochs 1 --num_seeds 2", 24, 512),
 ])  # fmt: skip

@@ -72,10 +72,10 @@ class Given:
         if buffers:
             backbone.load_state_dict(buffers, strict=False)
             return
+        if self.network.start.kind == "random":
+            fit_norms(backbone, self.shown())
         if hasattr(backbone, "fit"):
             backbone.fit(self.shown(), seed)
-        else:
-            fit_norms(backbone, self.shown())
         kept.write("fitted", {name: buffer.cpu() for name, buffer in backbone.named_buffers()})
 
     def shown(self):
@@ -182,7 +182,7 @@ def network_of(flags, experiment):
         return Network(results.BASELINES[flags.baseline])
     if flags.baseline or not PROTOCOLS[flags.protocol].pretrained:
         kind = "random" if flags.baseline else "trained"
-        return Network(kind, backbone=flags.backbone, layer="backbone", pool=flags.pool, seed=flags.seed)
+        return Network(kind, backbone=flags.backbone, layer=flags.layer, pool=flags.pool, seed=flags.seed)
     method = experiment.flags.method
     if not method:
         raise utils.UserError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import models
 import utils
-from models import backbones, heads, rulers
+from models import backbones, heads, layers, rulers
 from models.classifier import Classifier
 from models.rulers import RULERS
 
@@ -73,8 +73,9 @@ def untrained(network, experiment):
 
 
 def bare(network, experiment):
-    """A backbone with random weights."""
-    return backbones.build(network.backbone, experiment.settings.num_rows, network.pool)
+    """A backbone with random weights, or layers of it."""
+    bands = experiment.settings.num_rows
+    return layers.encoder(backbones.build(network.backbone, bands, network.pool), None, network.layer or "backbone", bands)
 
 
 # kind → (record, experiment) → module

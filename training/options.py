@@ -91,8 +91,8 @@ def resolve(args, experiment, folder):
             raise utils.UserError(f"--{flag} goes with --protocol linear or mlp")
     if experiment and args.backbone not in (None, experiment.flags.backbone):
         raise utils.UserError(f"--backbone goes without --exp_path: the experiment's is {experiment.flags.backbone}")
-    if args.layer and kind != "embedding" and alone(args):
-        raise utils.UserError("--layer chooses features of a pre-trained network: not with --baseline or scratch")
+    if args.layer and kind != "embedding" and alone(args) and args.baseline != "random":
+        raise utils.UserError("--layer chooses features of a frozen network: not of scratch, stats, mfcc or kmeans")
     few = args.label_fraction < 1
     if args.patience and not chooses_on_validation(args):
         raise utils.UserError(f"--patience goes by all validation labels: not with {without(args)}")
