@@ -61,6 +61,8 @@ from training.experiment import Experiment
 from training.frozen import evenly
 from training.heard import Ear
 
+LONG = 2000  # tracks, from which the map takes a while
+
 
 def main(args):
     out = Path(args.out)
@@ -81,7 +83,8 @@ def main(args):
         print(table(folder.tracks, *space.nearest_to(asked, args.num_neighbours)))
         return
 
-    print(f"the map of {len(features):,} tracks: a minute or two for 7,000 of them", flush=True)
+    if len(features) > LONG:
+        print(f"the map of {len(features):,} tracks: a minute or two for 7,000 of them", flush=True)
     sounds = embedded(folder.tracks, files, args) if args.embed_audio else addresses(files, out)
     genres = ear.result.genres if ear.result else ()
     nearest = space.neighbours(args.num_neighbours)

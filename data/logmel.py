@@ -137,7 +137,8 @@ def _read_with_ffmpeg(path, sample_rate, max_seconds):
 def _has_no_length(path):
     """Whether an mp3 lacks the number of its frames, Xing's or Fraunhofer's, in the first frame behind its ID3 tag.
 
-    libsndfile then guesses from the bit rate of that frame, and reads no further.
+    libsndfile then guesses from the bit rate of that frame, and reads no further. Nor does it where the number is
+    that of the first of several files that were joined: it goes with fewer bytes than there are.
     """
     with open(path, "rb") as file:
         head = file.read(10)
@@ -145,7 +146,13 @@ def _has_no_length(path):
             file.seek(10 + sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(head[6:10]))))
             head = file.read(10)
         is_mp3 = len(head) == 10 and head[0] == 255 and head[1] & 0xE6 == 0xE2  # layer III
-        return is_mp3 and not re.search(rb"Xing|Info|VBRI", head + file.read(2000))
+        left = path.stat().st_size - file.tell()
+        named = re.search(rb"(?s)(Xing|Info|VBRI)(.{12})", head + file.read(2000))
+    if not is_mp3 or not named:
+        return is_mp3
+    flags, *numbers = struct.unpack(">III", named[2])  # 1: frames come next; 2: then bytes
+    declared = numbers[flags & 1] if flags & 2 and named[1] != b"VBRI" else left
+    return declared < 0.95 * left
 
 
 def _check_whole(path):

@@ -135,20 +135,20 @@ def _overview(task, found):
     rows = [
         [
             Link(result.folder.name, _anchor(result)),
-            result.network_name,
-            result.protocol or "",
-            result.dataset or "",
-            Number(_text(result.n_train)),
-            Number(_text(result.metrics.get("n_test"))),
             Number(_value(result, main)),
             Number(_interval(result, main)),
             Number(_value(result, second)),
+            result.network_name,
+            Number(_text(result.n_train)),
+            Number(f"{_text(result.metrics.get('n_test'))} {result.test_split}"),
+            result.protocol or "",
+            result.dataset or "",
         ]
         for result in found
     ]
-    head = ["transfer", "network", "protocol", "dataset", "trained on", "tested on"]
-    head += [names[main], "95 % interval", names[second]]
-    caption = "Every classifier, tested on all test tracks; intervals by bootstrap over tracks, or over known artists"
+    head = ["transfer", names[main], "95 % interval", names[second]]
+    head += ["network", "trained on", "tested on", "protocol", "dataset"]
+    caption = "Every classifier; intervals by bootstrap over tracks, or over known artists"
     return Table(heading, caption, head, rows)
 
 

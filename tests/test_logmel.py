@@ -160,3 +160,14 @@ def test_bands_that_a_file_of_a_lower_rate_tells_of(tmp_path, rate, highest):
     assert known == pytest.approx((edges <= highest + 1).sum(), abs=1)  # an FFT bin is wider than a low band
     (tmp_path / "clip.m4a").write_text("what only ffmpeg reads")
     assert logmel.known_bands(tmp_path / "clip.m4a", settings) == settings.n_mels
+
+
+def test_files_that_were_joined_are_heard_to_the_end(tmp_path):
+    for name, hertz in (("one", 300), ("two", 700)):
+        tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(2 * 22050) / 22050)
+        soundfile.write(tmp_path / f"{name}.mp3", tone, 22050, format="MP3")
+    (tmp_path / "both.mp3").write_bytes(b"".join((tmp_path / f"{name}.mp3").read_bytes() for name in ("one", "two")))
+    alone, both = (logmel.read_audio(tmp_path / f"{name}.mp3", 22050) for name in ("one", "both"))
+    assert len(alone) == pytest.approx(2 * 22050, abs=2500)
+    assert len(both) == pytest.approx(4 * 22050, abs=5000)
+    assert np.abs(np.fft.rfft(both[-22050:]))[600:800].argmax() == 100  # 700 Hz at its end

@@ -75,7 +75,8 @@ def untrained(network, experiment):
 def bare(network, experiment):
     """A backbone with random weights, or layers of it."""
     bands = experiment.settings.num_rows
-    return layers.encoder(backbones.build(network.backbone, bands, network.pool), None, network.layer or "backbone", bands)
+    backbone = backbones.build(network.backbone, bands, network.pool)
+    return layers.encoder(backbone, None, network.layer or "backbone", bands)
 
 
 # kind → (record, experiment) → module
