@@ -43,9 +43,9 @@ def get_args_parser():
     )  # fmt: skip
     group.add_argument(
         "--layer",
-        help="features to use, of an experiment or of random weights: backbone (default), projector, stage1, stage2 …, "
-        "or several joined by +, also with stats, mfcc or kmeans (stage3+stage4+stats); of embeddings: all (default; a sum with "
-        "learned weights) or the number of one layer, 0 being what enters the first",
+        help="features, of an experiment or of random weights: backbone (default), projector, stage1, stage2 …, "
+        "or several joined by +, also with stats, mfcc or kmeans (stage3+stage4+stats); of embeddings: all (default; "
+        "a sum with learned weights) or the number of one layer, 0 being what enters the first",
     )  # fmt: skip
     group.add_argument(
         "--sweep_layers", action="store_true",
