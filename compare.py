@@ -9,7 +9,7 @@
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by
 pair: the interval of the difference in accuracy (paired bootstrap) and McNemar's exact p. Where it is known who made
 the tracks, all of this is over artists: the tracks of one are not independent (p: exact sign-flip test).
-Taggers (transfer.py --labels) are compared among themselves, by PR-AUC and the paired bootstrap, without a p.
+Taggers (transfer.py --labels) have a table of their own, by PR-AUC and the paired bootstrap, without a p.
 """
 
 import utils
@@ -70,27 +70,24 @@ from evaluation import report, results, statistics, tables, tag_metrics
 def main(args):
     found = read_all(args.experiments, args.exp_dir)
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
-    check_task([*found, baseline] if baseline else found)
-    apart = [result for result in found if not baseline or result.folder != baseline.folder]
-    mean = [results.together(apart)] if args.together else []
-    if baseline and baseline.folder not in [result.folder for result in found]:
-        found.append(baseline)
-    found += mean
-    found.sort(key=lambda result: -result.score)
-    rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
-    lines = [*warnings(found), *footnotes(rows, baseline)]
-    keys, head, align = zip(*COLUMNS, strict=True)
-    cells = [[cell(row, key) for key in keys] for row in rows]
-
-    print(tables.text(head, cells, align))
-    print("\n".join(["", *lines]))
-    utils.write_csv(args.out, CSV_COLUMNS, [[row.get(name) for name in CSV_COLUMNS] for row in rows])
+    kinds = {task: [result for result in found if result.task == task] for task in sorted({r.task for r in found})}
+    if baseline and baseline.task not in kinds:
+        here = " and ".join(kinds)
+        raise utils.UserError(f"--baseline {baseline.name} tells {baseline.task}, and the others tell {here}")
+    parts = [
+        compare_all(of_kind, baseline if baseline and baseline.task == task else None, args.together)
+        for task, of_kind in kinds.items()
+    ]
+    print("\n\n\n".join("\n".join([tables.text(*as_table(rows)), "", *lines]) for rows, lines in parts))
+    all_rows = [row for rows, _ in parts for row in rows]
+    utils.write_csv(args.out, CSV_COLUMNS, [[row.get(name) for name in CSV_COLUMNS] for row in all_rows])
     if args.markdown:
         with utils.atomic_path(args.markdown) as temporary:
-            notes = "\n".join(f"- {line}" for line in lines)
-            temporary.write_text(f"{tables.markdown(head, cells, align)}\n\n{notes}\n", encoding="utf-8")
+            texts = ["\n".join([tables.markdown(*as_table(rows)), "", *(f"- {line}" for line in lines)])
+                     for rows, lines in parts]  # fmt: skip
+            temporary.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     if args.html:
-        for experiment in sorted({result.folder.parent for result in found if result.folder}):
+        for experiment in sorted({result.folder.parent for result in [*found, *([baseline] if baseline else [])]}):
             print(report.write_report(experiment))
     if args.markdown:
         print(args.markdown)
@@ -112,15 +109,23 @@ def read_baseline(name, exp_dir):
     return results.read(folders[0])
 
 
-def check_task(found):
-    """Raises :class:`utils.UserError` where some results are of genres and some of tags."""
-    names = {result.task: result.name for result in found}
-    if len(names) > 1:
-        genres, tags = names["genres"], names["tags"]
-        raise utils.UserError(f"{genres} tells genres and {tags} tags: name results of one kind, EXP/TRANSFER")
-
-
 # ------------------------------------------------------------------ numbers
+
+
+def compare_all(found, baseline, together):
+    """(a row of each of these results of one kind, lines on how to read them), the best first."""
+    apart = [result for result in found if not baseline or result.folder != baseline.folder]
+    mean = [results.together(apart)] if together and apart else []
+    there = [baseline] if baseline and baseline.folder not in [result.folder for result in found] else []
+    found = sorted([*found, *there, *mean], key=lambda result: -result.score)
+    rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
+    return rows, [*warnings(found), *footnotes(rows, baseline)]
+
+
+def as_table(rows):
+    """(heads, cells, alignments) of a table that people read."""
+    keys, heads, align = zip(*COLUMNS, strict=True)
+    return heads, [[cell(row, key) for key in keys] for row in rows], align
 
 
 def row_of(result, baseline):

@@ -234,7 +234,7 @@ def test_the_test_tracks_choose_nothing(tagged):
 # ------------------------------------------------------------------ who reads the results
 
 
-def test_results_of_tags_are_read_compared_and_not_mixed_with_genres(tagged, run_script, tmp_path, capsys):
+def test_results_of_tags_have_a_table_of_their_own(tagged, run_script, tmp_path, capsys):
     linear, _ = tagged("--protocol linear")
     stats, _ = tagged("--protocol linear --baseline stats")
     where = f"--exp_dir {tagged.pretrained.exp_dir} --out {tmp_path}/compare.csv"
@@ -253,8 +253,18 @@ def test_results_of_tags_are_read_compared_and_not_mixed_with_genres(tagged, run
         " these results come from different tags", f" not tested on the same tracks and tags as {both[0].name}"
     ]  # fmt: skip
     genres = Path(run_script(transfer, tagged.pretrained.transfer("--protocol linear"))).parent
-    with pytest.raises(utils.UserError, match=r"tells genres and .* tags: name results of one kind"):
-        run_script(compare, f"{genres} {linear} {where}")
+    capsys.readouterr()
+    compare.main(compare.get_args_parser().parse_args(f"{genres} {linear} {stats} {where} --together".split()))
+    of_genres, of_tags = capsys.readouterr().out.split("\n\n\n")  # a table of each kind, with its own notes
+    assert "accuracy %" in of_genres
+    assert "PR-AUC" not in of_genres
+    assert "PR-AUC %" in of_tags
+    assert "accuracy %" not in of_tags
+    assert "difference in PR-AUC" in of_tags
+    rows = list(csv.DictReader((tmp_path / "compare.csv").open()))
+    assert [row["task"] for row in rows] == ["genres"] * 2 + ["tags"] * 3  # each with what they say together
+    with pytest.raises(utils.UserError, match=r"--baseline .* tells genres, and the others tell tags"):
+        run_script(compare, f"{linear} {stats} {where} --baseline {genres}")
     assert results.choose(tagged.pretrained.experiment, None).task == "genres"
 
 
