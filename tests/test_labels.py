@@ -307,7 +307,7 @@ def test_the_picture_and_the_page_of_tags(tmp_path, tagged, monkeypatch):
     assert "confused" not in page
 
 
-def test_features_of_all_tracks_are_not_taken_for_those_of_the_tagged(tagged, run_script):
+def test_features_of_all_tracks_are_not_taken_for_those_of_the_tagged(tagged, run_script, capsys):
     """The same network, fewer tracks: the features kept of a run on genres are of other tracks."""
     run_script(transfer, tagged.pretrained.transfer("--protocol linear"))
     rows = list(csv.reader(tagged.table.open()))[1:]
@@ -316,3 +316,7 @@ def test_features_of_all_tracks_are_not_taken_for_those_of_the_tagged(tagged, ru
     assert result["n_train"] < 24
     _, fresh = tagged("--protocol linear --no-keep_features")
     assert fresh["pr_auc"] == pytest.approx(result["pr_auc"])
+    capsys.readouterr()
+    again = tagged.pretrained.transfer("--protocol linear --seed 1").split()
+    transfer.main(transfer.get_args_parser().parse_args(again))
+    assert "features of 36 tracks: kept from before" in capsys.readouterr().out  # neither drops the other's

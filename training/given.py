@@ -18,7 +18,7 @@ from models.rulers import RULERS
 from training import distributed, precision
 from training.experiment import Experiment
 from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
-from training.kept import Kept, shelf_of
+from training.kept import Kept, digest_of, shelf_of
 from training.label_curve import check_sizes, label_curve
 from training.networks import Network
 from training.options import PROTOCOLS, chooses_on_validation
@@ -96,7 +96,7 @@ class Given:
 
     def kept(self, seed):
         """What is kept of the features of a seed."""
-        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut, self.flags.train_split))
+        return Kept(self.shelf, self.shelf and made_by(self.network.start, seed, self.cut, self.task, self.flags))
 
     def recipe(self, seed, num_train):
         """How to train on so many tracks. Raises :class:`utils.UserError` where they fill no batch."""
@@ -140,32 +140,33 @@ def prepare(task, experiment, flags):
     cut = Cut(num_frames, flags.num_crops, experiment.normalisation, task.device)
     alone = distributed.num_processes() == 1  # many would have to agree on what each of them finds
     keep = PROTOCOLS[flags.protocol].frozen and flags.keep_features and experiment.folder and alone
-    shelf = shelf_of(experiment, task.folder) if keep else None
-    cut = dataclasses.replace(cut, bf16=choose_bf16(flags, cut, network, shelf, settings.num_rows))
+    shelf = shelf_of(experiment, task.whole) if keep else None
+    cut = dataclasses.replace(cut, bf16=choose_bf16(flags, cut, network, task, shelf, settings.num_rows))
     return Given(task, experiment, flags.but(**precision.recorded(cut.bf16)), cut, network, shelf)
 
 
-def choose_bf16(flags, cut, network, shelf, num_rows):
+def choose_bf16(flags, cut, network, task, shelf, num_rows):
     """Whether to compute in bfloat16; where it is not said, what is kept decides before any timing does."""
     if flags.precision == "auto" and flags.bf16 is None:
         if network.only_rulers:
             return False
         for bf16 in (True, False):
             one = dataclasses.replace(cut, bf16=bf16)
-            kept = Kept(shelf, made_by(network.start, flags.seed, one, flags.train_split))
+            kept = Kept(shelf, made_by(network.start, flags.seed, one, task, flags))
             if kept.has("training") or kept.has("validation"):
                 return bf16
     training = not PROTOCOLS[flags.protocol].frozen
     return precision.choose(flags, num_rows, cut.num_frames, cut.device, training)
 
 
-def made_by(network, seed, cut, train_split):
+def made_by(network, seed, cut, task, flags):
     """What features depend on beside the arrays, the weights and the code, as JSON holds it."""
     one = dataclasses.replace(network, seed=seed if network.seeded else None)
-    shown = train_split if network.seeded else None  # what has a seed is fitted to training tracks
+    shown = flags.train_split if network.seeded else None  # what has a seed is fitted to training tracks
     heard = {field.name: getattr(cut, field.name) for field in dataclasses.fields(cut)}
     heard["normalise"], heard["device"] = dataclasses.asdict(cut.normalise), cut.device.type
-    return {"network": dataclasses.asdict(one), "cut": heard, "shown": shown}
+    tracks = digest_of("\n".join(task.folder.tracks["track_id"]))  # those that have labels
+    return {"network": dataclasses.asdict(one), "cut": heard, "shown": shown, "tracks": tracks}
 
 
 def new_flags(flags):

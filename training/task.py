@@ -18,12 +18,13 @@ class Task:
 
     folder: :class:`data.folder.Folder`; train_split: "training", or "validation" where the two change places;
     test_split: the split that the result is measured on; cache: see :func:`data.crops.load`; kind: what the labels
-    say, see :mod:`training.labels`. ``genres`` are names, of genres or of tags. Raises :class:`utils.UserError`.
+    say, see :mod:`training.labels`. ``genres`` are names, of genres or of tags. ``folder`` has the tracks that have
+    labels, ``whole`` all of them. Raises :class:`utils.UserError`.
     """
 
     def __init__(self, folder, device, train_split="training", test_split="test", cache="auto", kind=None):
         self.kind = kind or Genres()
-        self.folder, self.device = self.kind.labelled(folder), device
+        self.whole, self.folder, self.device = folder, self.kind.labelled(folder), device
         if train_split == test_split:
             raise utils.UserError(f"--test_split {test_split} would test on the tracks that it trains on")
         names = ["training", "validation", test_split]
