@@ -415,14 +415,15 @@ def report(found, done, failed, folder):
     made = [track for track in found.tracks if track.track_id in done]
     count = {split: sum(track.split == split for track in made) for split in collection.SPLITS}
     others = len(made) - sum(count.values())
+    genres = len({track.genre_top for track in made})
     print(
-        f"{len(made)} tracks of {len({track.genre_top for track in made})} genres: "
+        f"{len(made)} tracks of {genres} genre{'s' * (genres != 1)}: "
         + ", ".join(f"{n} {split}" for split, n in count.items())
         + (f", {others} excluded" if others else "")
     )
     lost = [*failed.items(), *((track_id, reason) for track_id, _, reason in found.left_out)]
     if lost:
-        print(f"{len(lost)} are left out, named in {folder / 'failed.csv'}:")
+        print(f"{len(lost)} left out, named in {folder / 'failed.csv'}:")
         name_some(lost)
 
 

@@ -1,5 +1,6 @@
 """The audio files that people mean: by their names, by a folder, by a playlist."""
 
+import os
 import re
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def find(names):
                 left_out.append((name, "no audio below this folder"))
         elif path.suffix.lower() in PLAYLISTS and path.is_file():
             lines = entries(path)
-            found = [str(path.parent / line) for line in lines if not is_address(line)]
+            found = [tidy(path.parent / line) for line in lines if not is_address(line)]
             left_out += [(line, f"an address in {name}, not a file") for line in lines if is_address(line)]
         else:
             found = [name]
@@ -40,6 +41,12 @@ def entries(playlist):
         text = content.decode("latin-1")
     lines = (line.strip() for line in re.split(r"[\r\n]+", text))  # splitlines would break names at rarer characters
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def tidy(path):
+    """As text, without "folder/.." where that leads to the same place: behind a link it may not."""
+    short = os.path.normpath(path)
+    return short if os.path.realpath(short) == os.path.realpath(path) else str(path)
 
 
 def is_address(line):

@@ -39,7 +39,7 @@ T_SNE_LIMIT = 5000  # tracks; beyond it t-SNE takes minutes
 RUN_PANELS = (  # column of train_log.csv, title, colour
     ("loss", "loss", MAIN),
     ("knn_accuracy", "kNN accuracy on validation tracks", THIRD),
-    ("probe_accuracy", "linear probe on validation tracks", THIRD),
+    ("probe_accuracy", "linear probe (ridge) on validation tracks", THIRD),
     ("std", "std of the normalised projections", SECOND),
     ("effective_rank", "effective rank of the projections", FOURTH),
     ("backbone_rank", "effective rank of the features", FOURTH),

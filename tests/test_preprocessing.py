@@ -113,8 +113,8 @@ def test_any_collection_and_extractor_make_a_folder(tmp_path, run_script, monkey
     monkeypatch.setattr(preprocessing, "open_source", lambda args: ("own", found, Counting()))
     preprocessing.main(flags(f"--data_dir {tmp_path} --workers 4"))
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "9 tracks of 1 genres: 3 training, 0 validation, 3 test, 3 excluded"
-    assert said[1] == f"2 are left out, named in {tmp_path}/own_npy/failed.csv:"
+    assert said[0] == "9 tracks of 1 genre: 3 training, 0 validation, 3 test, 3 excluded"
+    assert said[1] == f"2 left out, named in {tmp_path}/own_npy/failed.csv:"
     assert said[2:4] == ["  t3: is a three", "  x: is an x"]
     rows = list(csv.reader((tmp_path / "own_npy" / "tracks.csv").open()))
     assert [row[0] for row in rows[1:]] == [f"t{n}" for n in range(10) if n != 3]  # in the collection's order

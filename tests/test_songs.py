@@ -28,8 +28,14 @@ def test_a_playlist_is_its_entries_from_its_folder_on(music, encoding):
     playlist = music / "a" / "party.M3U"
     playlist.write_bytes("\r\n".join(lines).encode(encoding))
     files, left_out = songs.find([str(playlist)])
-    assert files == [f"{music}/a/a/é\x85.mp3", f"{music}/b.mp3", f"{music}/a/../c d.ogg"]
+    assert files == [f"{music}/a/a/é\x85.mp3", f"{music}/b.mp3", f"{music}/c d.ogg"]
     assert left_out == [(address, f"an address in {playlist}, not a file")]
+
+
+def test_a_way_through_a_link_is_as_it_was_written(music):
+    (music / "link").symlink_to(music / "a" / "b", target_is_directory=True)
+    (music / "here.m3u").write_text("link/../z.FLAC\na/../b.mp3\n")  # link/.. is a, not this folder
+    assert songs.find([f"{music}/here.m3u"])[0] == [f"{music}/link/../z.FLAC", f"{music}/b.mp3"]
 
 
 def test_a_playlist_that_is_not_there_is_a_file_like_others():

@@ -86,7 +86,7 @@ def test_missing_audio_is_named_and_counted(metadata, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "6 tracks of 2 genres" in said
     folder = Path(said.splitlines()[-1])
-    assert f"6 are left out, named in {folder / 'failed.csv'}" in said
+    assert f"6 left out, named in {folder / 'failed.csv'}" in said
     assert "a0: stands under several of the genres: acoustic, blues" in said
     failures = {row["track_id"]: row["reason"] for row in csv.DictReader((folder / "failed.csv").open())}
     several = failures.pop("a0")
