@@ -1,11 +1,14 @@
 """training.heard: the features and predictions of a whole collection are those of transfer.py and predict.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import call
 
+import train_simsiam
 import transfer
 from data import crops, logmel
 from data.folder import open_folder
@@ -44,6 +47,22 @@ def test_what_it_says_of_test_tracks_is_what_transfer_wrote(pretrained, ear_of):
     test = folder.tracks["split"] == "test"
     assert list(folder.tracks["track_id"][test]) == list(expected.predictions.index)
     np.testing.assert_allclose(says[test], expected.probabilities, atol=2e-6)
+
+
+def test_it_computes_as_the_classifier_did(pretrained, without_pictures, tmp_path):
+    """conv8 has no bfloat16 on a CPU; the frame encoder has, and answers otherwise in it."""
+    network = "--dataset tiny --backbone frames --dim 32 --pred_dim 8 --batch_size 8 --num_epochs 1"
+    call(train_simsiam, f"{pretrained.where} {network} --exp_dir {tmp_path}/frames")
+    (folder,) = (tmp_path / "frames").iterdir()
+    where = f"--data_dir {pretrained.data_dir} --exp_dir {tmp_path}/frames --exp_path {folder.name} --device cpu"
+    call(transfer, f"{where} --protocol linear --bf16")
+    ear = Ear.of(Experiment.open(str(folder)), open_folder(pretrained.data_dir, "tiny"), CPU)
+    (_, says), tiny = hear(ear, pretrained)
+    assert ear.cut.bf16
+    wrote = ear.result.probabilities
+    np.testing.assert_allclose(says[tiny.tracks["split"] == "test"], wrote, atol=1e-4)
+    plain = dataclasses.replace(ear, cut=dataclasses.replace(ear.cut, bf16=False))
+    assert abs(hear(plain, pretrained)[0][1][tiny.tracks["split"] == "test"] - wrote).max() > 1e-4
 
 
 def test_only_a_linear_probe_on_the_own_network_and_dataset_speaks(pretrained, without_pictures):

@@ -49,7 +49,8 @@ class Ear:
             whole = experiment.flags.backbone in backbones.WHOLE
             usual = settings.frames_in(experiment.flags.crop_seconds)
             num_frames, num_crops = (int(folder.tracks["frames"].median()), 1) if whole else (usual, NUM_CROPS)
-        cut = Cut(num_frames, num_crops, experiment.normalisation, device)
+        bf16 = bool(result and result.flags.get("bf16"))  # as the result was computed: the same answers
+        cut = Cut(num_frames, num_crops, experiment.normalisation, device, bf16)
         return cls(experiment, backbone, cut, head, result, settings.seconds_in(num_frames) if whole else None)
 
     @torch.no_grad()
@@ -67,7 +68,7 @@ class Ear:
         pieces = [settings.decode(torch.from_numpy(array)) for array in arrays if array is not None]  # None: silent
         known = logmel.known_bands(path, settings) if settings.kind == "spectrogram" else settings.num_rows
         x = crops_of_file(pieces, cut.num_frames, cut.num_crops, cut.normalise, settings, known).to(cut.device)
-        return extract(self.backbone, x.split(cut.batch_size), cut.device).mean(0).cpu().numpy()
+        return extract(self.backbone, x.split(cut.batch_size), cut.device, cut.bf16).mean(0).cpu().numpy()
 
 
 def best_linear(experiment, dataset):
