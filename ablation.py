@@ -89,8 +89,9 @@ def run_all(names, conditions, args, path):
 def write(runs, names, args, out):
     """The table and the picture of the :func:`scores` of ``names``."""
     table = {what: statistics.pooled_intervals(values) for what, values in runs.items()}
-    chances = {what: statistics.conditions_differ(values) for what, values in runs.items()}
-    write_table(out / "ablation.md", names, table, chances)
+    seeds = min(len(values) for values in next(iter(runs.values())))
+    tests = {what: statistics.conditions_differ([values[:seeds] for values in part]) for what, part in runs.items()}
+    write_table(out / "ablation.md", names, table, tests)
     title = f"validation accuracy by augmentation, {args.dataset}"
     plots.write(out / "ablation.png", plots.score_dots, names, table, title=title)
 
@@ -124,23 +125,26 @@ def run(aug, seed, args):
 
 
 def scores(rows, names):
-    """{"kNN" and "linear probe": for each of ``names`` the list of its runs' accuracies}."""
-    runs = [[row for (one, _), row in rows.items() if one == name] for name in names]
+    """{"kNN" and "linear probe": for each of ``names`` the list of its runs' accuracies, by seed}."""
+    runs = [[row for (one, _), row in sorted(rows.items()) if one == name] for name in names]
     return {
         what: [[row[column] for row in part] for part in runs] for column, what in enumerate(("kNN", "linear probe"))
     }
 
 
-def write_table(path, names, table, chances):
+def write_table(path, names, table, tests):
     rows = [
         [name, *(tables.with_interval(score["mean"], score["ci95"]) for score in row), str(row[0]["n"])]
         for name, *row in zip(names, *table.values(), strict=True)
     ]
     head = ["augmentation", *(f"{what} [95 %]" for what in table), "runs"]
     lines = [tables.markdown(head, rows, "lrrr")]
-    found = [f"{what} p = {chance:.2f}" for what, chance in chances.items() if chance is not None]
-    if found:
-        lines += ["", f"Do they differ at all (one-way analysis of variance)? {', '.join(found)}."]
+    tests = {what: test for what, test in tests.items() if test}
+    if tests:
+        chances = ", ".join(f"{what} p = {test['p']:.2g}" for what, test in tests.items())
+        apart = ", ".join(f"{what} {100 * test['apart']:.1f} points" for what, test in tests.items())
+        lines += ["", f"Do they differ at all (two-way analysis of variance, seeds as blocks)? {chances}."]
+        lines += [f"By less than this no two can be told apart (Tukey, {len(names)} conditions): {apart}."]
     with utils.atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

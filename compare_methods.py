@@ -131,12 +131,19 @@ def pretrain(name, common, exp_dir, args):
     return utils.call("train_simsiam.py", *common, *flags, show=True)
 
 
+def accuracy(row):
+    """In %, with its interval over tracks; of several seeds the first's, and what they come to together."""
+    text = tables.with_interval(row["accuracy"], row["accuracy_ci95"], digits=1, times=100)
+    over = (row.get("seeds") or {}).get("accuracy")
+    return f"{text}, {over['n']} seeds {100 * over['mean']:.1f} ± {100 * over['std']:.1f}" if over else text
+
+
 def markdown(dataset, rows, args):
     cells = [
         [
             row["method"],
             row["backbone"],
-            tables.with_interval(row["accuracy"], row["accuracy_ci95"], digits=1, times=100),
+            accuracy(row),
             tables.number(row["macro_f1"]),
             tables.number(row["roc_auc"]),
             tables.number(row["top5_accuracy"], 1, 100),

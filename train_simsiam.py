@@ -287,7 +287,7 @@ def train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, devi
         if step < len(views) and so_far.is_due(flags.checkpoint_minutes):
             save(so_far.state())
 
-    z = torch.cat(list(so_far.projections)).float()
+    z = torch.cat(list(so_far.projections))
     loss, seconds = so_far.loss.value(), so_far.seconds
     return {
         "epoch": epoch,

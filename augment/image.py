@@ -1,6 +1,6 @@
 """The image family: the spectrogram as a picture, values in dB mixed, moved and covered as pixels are.
 
-What is covered is filled with the sample's own mean.
+What is covered is filled with the mean of each band over the batch, about 0 once bands are normalised.
 Axes: B batch, F mel band (row 0 = lowest), T frame. x is (B, 1, F, T) in dB, ``on`` (B,) says which samples
 are augmented, ``lam`` (B,) is the weight of the sample itself.
 """
@@ -59,8 +59,11 @@ def grid_distortion(x, on):
 
 
 def cover(x, where):
-    """Fill the places where ``where`` (broadcast to x) is 1 with each sample's own mean."""
-    return torch.lerp(x, x.mean((1, 2, 3), keepdim=True), where)
+    """Fill the places where ``where`` (broadcast to x) is 1 with the mean of each band over the batch.
+
+    One level for all bands would stand out, loudest in the highest: their means lie up to 50 dB apart.
+    """
+    return torch.lerp(x, x.mean((0, 1, 3), keepdim=True), where)
 
 
 def span(x, dim, part):

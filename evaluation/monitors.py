@@ -28,9 +28,11 @@ def effective_rank(z):
     """exp of the entropy of the normalised singular values of the centred z (B, D) (Roy & Vetterli 2007).
 
     The number of directions that the rows use: 1 when they lie on a line or are all the same, at most
-    min(B − 1, D).
+    min(B − 1, D). Directions no longer than what rounding to z's own dtype makes are not counted: it errs by about
+    eps/5 of a number, and σ(√B + √D) is the longest direction of B × D independent errors of size σ.
     """
-    rounding = torch.finfo(z.dtype).eps * torch.linalg.vector_norm(z.float())
+    error = torch.finfo(z.dtype).eps / 5 * z.float().square().mean().sqrt()
+    rounding = error * (len(z) ** 0.5 + z.shape[1] ** 0.5)
     singular = torch.linalg.svdvals(z.float() - z.float().mean(dim=0))
     singular = torch.where(singular > rounding, singular, 0)  # rounding noise has full rank
     share = singular / singular.sum().clamp_min(torch.finfo(torch.float32).tiny)

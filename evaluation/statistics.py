@@ -130,11 +130,25 @@ def pooled_intervals(conditions):
     ]
 
 
-def conditions_differ(conditions):
-    """p of the one-way analysis of variance: do the conditions differ? None where no condition has two runs."""
-    if all(len(values) < 2 for values in conditions) or len(conditions) < 2:
+def conditions_differ(runs):
+    """Do conditions that were tried with the same seeds differ? ``{"p", "apart"}``, or None of one seed or condition.
+
+    runs: (K conditions, S seeds). A seed is a block: it fixes the first weights, the order and the crops for every
+    condition, which a two-way analysis of variance without interaction takes out. ``apart`` is Tukey's honestly
+    significant difference: by less than that no two of the K means can be told apart.
+    """
+    runs = np.asarray(runs, dtype=float)
+    if min(runs.shape) < 2:
         return None
-    return float(scipy.stats.f_oneway(*conditions).pvalue)
+    (number, seeds), mean = runs.shape, runs.mean()
+    means, freedom = runs.mean(1, keepdims=True), (number - 1) * (seeds - 1)
+    variance = ((runs - means - runs.mean(0) + mean) ** 2).sum() / freedom
+    between = seeds * ((means - mean) ** 2).sum() / (number - 1)
+    if variance < 1e-30:  # every seed says the same
+        return {"p": float(between < 1e-30), "apart": 0.0}
+    p = scipy.stats.f.sf(between / variance, number - 1, freedom)
+    q = scipy.stats.studentized_range.ppf(CONFIDENCE, number, freedom)
+    return {"p": float(p), "apart": float(q * (variance / seeds) ** 0.5)}
 
 
 def _t_interval(mean, error, freedom):

@@ -29,7 +29,7 @@ def regression_loss(q, z):
 
     q (B, D) predictions, z (B, D) projections of the target network → scalar in [0, 4].
     """
-    return 2 - 2 * F.cosine_similarity(q, z, dim=1).mean()
+    return 2 - 2 * F.cosine_similarity(q.float(), z.float(), dim=1).mean()
 
 
 def nt_xent(z1, z2, temperature):

@@ -233,11 +233,11 @@ def test_flips():
         (spec.frequency_mask, spec.MASK_PART),
     ],
 )
-def test_covers_fill_with_the_samples_own_mean(cover, widest):
+def test_covers_fill_with_the_mean_of_each_band(cover, widest):
     x = decibels(augment.build("none", SLANEY), size=64)
     view = cover(x, torch.ones(64, dtype=torch.bool))
     covered = view != x
-    means = x.mean((1, 2, 3), keepdim=True).expand_as(x)
+    means = x.mean((0, 1, 3), keepdim=True).expand_as(x)
     torch.testing.assert_close(view[covered], means[covered])
     parts = covered.float().mean((1, 2, 3))
     assert 0.5 * widest < parts.max() <= widest + 0.03

@@ -39,7 +39,8 @@ def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
     assert [row[0].strip("| ") for row in rows] == [
         "mean and deviation of each band", "random weights", "autoencoder", "simclr", "supervised from scratch",
     ]  # fmt: skip
-    assert all(re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", row[2]) for row in rows)
+    assert all(re.match(r"[\d.]+ \[[\d.]+, [\d.]+\]", row[2]) for row in rows)
+    assert [", 5 seeds " in row[2] for row in rows] == [False, True, False, False, False]
     assert (tmp_path / "out" / "methods_tiny.png").stat().st_size > 5000
     assert len(calls) == 7
     flags = utils.read_json(next((tmp_path / "out/tiny/simclr").glob("*/configuration.json")))["flags"]

@@ -55,6 +55,16 @@ def test_effective_rank_of_a_point_and_a_line_is_one(dtype):
     assert float(monitors.effective_rank(line)) == pytest.approx(1, abs=0.01)
 
 
+def test_effective_rank_sees_through_the_rounding_of_bfloat16():
+    """Three directions beside a far mean: rounded, all 64 are there, as noise."""
+    three = torch.randn(512, 3, generator=generator()) @ torch.randn(3, 64, generator=generator())
+    z = (3 + 0.05 * three).bfloat16()
+    assert float(monitors.effective_rank(z.float())) > 5
+    assert float(monitors.effective_rank(z)) == pytest.approx(3, abs=0.5)
+    good = torch.randn(512, 64, generator=generator()).bfloat16()
+    assert float(monitors.effective_rank(good)) == pytest.approx(float(monitors.effective_rank(good.float())))
+
+
 def test_collapse_warning_fires_on_the_collapsed_only():
     dim = 64
     measure = lambda z: (monitors.normalised_std(z), monitors.effective_rank(z), dim)  # noqa: E731

@@ -152,7 +152,28 @@ def test_pooled_intervals_are_those_of_a_one_way_analysis_of_variance():
     assert statistics.pooled_intervals([[0.4], [0.5]])[0] == {"mean": 0.4, "ci95": None, "n": 1}
 
 
-def test_conditions_differ_when_their_means_lie_further_apart_than_their_runs():
-    assert statistics.conditions_differ([[0.40, 0.41], [0.50, 0.51], [0.60, 0.61]]) < 0.001
-    assert statistics.conditions_differ([[0.40, 0.50], [0.41, 0.49]]) > 0.5
+def test_two_conditions_of_the_same_seeds_differ_as_the_paired_t_test_says():
+    a, b = [0.40, 0.44, 0.52], [0.43, 0.48, 0.53]
+    found, paired = statistics.conditions_differ([a, b]), scipy.stats.ttest_rel(b, a)
+    assert found["p"] == pytest.approx(paired.pvalue)
+    low, high = paired.confidence_interval(0.95)
+    assert found["apart"] == pytest.approx((high - low) / 2, rel=1e-4)
+
+
+def test_conditions_differ_when_their_means_lie_further_apart_than_seeds_explain():
+    assert statistics.conditions_differ([[0.40, 0.50], [0.42, 0.521], [0.44, 0.54]])["p"] < 0.01  # the seeds do not
+    assert statistics.conditions_differ([[0.40, 0.50], [0.41, 0.49]])["p"] > 0.5
+    assert statistics.conditions_differ([[0.40, 0.50], [0.41, 0.51]]) == {"p": 0.0, "apart": 0.0}
+    assert statistics.conditions_differ([[0.40, 0.50], [0.40, 0.50]]) == {"p": 1.0, "apart": 0.0}
     assert statistics.conditions_differ([[0.4], [0.5]]) is None
+    assert statistics.conditions_differ([[0.4, 0.5]]) is None
+
+
+def test_false_alarms_are_as_rare_as_said_and_tukeys_bound_holds():
+    chance = np.random.default_rng(0)
+    found = []
+    for _ in range(1000):
+        runs = chance.normal(0, 2, 3) + chance.normal(0, 1, (5, 3))  # the same five conditions, seeds that differ
+        test = statistics.conditions_differ(runs)
+        found.append((test["p"] < 0.05, np.ptp(runs.mean(1)) > test["apart"]))
+    assert np.mean(found, axis=0) == pytest.approx([0.05, 0.05], abs=0.02)
