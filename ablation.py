@@ -39,7 +39,7 @@ def get_args_parser():
         help='more flags for train_simsiam.py: "--method byol --lam 0.6"',
     )
     parser.add_argument(
-        "--transfer_flags", type=utils.genre_flags, default="", help="more flags for transfer.py, as one text"
+        "--transfer_flags", type=utils.validation_flags, default="", help="more flags for transfer.py, as one text"
     )
     parser.add_argument("--jobs", type=utils.count, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")

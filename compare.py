@@ -12,6 +12,8 @@ the tracks, all of this is over artists: the tracks of one are not independent (
 Taggers (transfer.py --labels) have a table of their own, by PR-AUC and the paired bootstrap, without a p.
 """
 
+from pathlib import Path
+
 import utils
 
 COLUMNS = (  # key of a row, heading, alignment
@@ -68,6 +70,7 @@ from evaluation import report, results, statistics, tables, tag_metrics
 
 
 def main(args):
+    check_outputs(args)
     found = read_all(args.experiments, args.exp_dir)
     baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
     kinds = {task: [result for result in found if result.task == task] for task in sorted({r.task for r in found})}
@@ -92,6 +95,18 @@ def main(args):
     if args.markdown:
         print(args.markdown)
     print(args.out)
+
+
+def check_outputs(args):
+    """Raises :class:`utils.UserError` where a table would take the place of something else."""
+    tables_there = {args.out: ("--out", f"{CSV_COLUMNS[0]},"), args.markdown: ("--markdown", "| result |")}
+    if args.markdown and Path(args.markdown).resolve() == Path(args.out).resolve():
+        raise utils.UserError("--out and --markdown name the same file")
+    for path, (flag, begins) in tables_there.items():
+        if path and Path(path).is_file():
+            with open(path, "rb") as file:
+                if not file.readline().startswith(begins.encode()):
+                    raise utils.UserError(f"{flag} {path} is there, and no table of compare.py: name a new file")
 
 
 def read_all(experiments, exp_dir):

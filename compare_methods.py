@@ -46,7 +46,7 @@ def get_args_parser():
         "--train_flags", type=utils.flags, default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"'
     )
     parser.add_argument(
-        "--transfer_flags", type=utils.flags, default="", help="more flags for transfer.py, as one text"
+        "--transfer_flags", type=utils.genre_flags, default="", help="more flags for transfer.py, as one text"
     )
     parser.add_argument(
         "--own", nargs=2, type=utils.flags, action="append", default=[], metavar=("METHOD", "FLAGS"),
@@ -74,8 +74,16 @@ def main(args):
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
     for dataset in datasets:
         utils.check_name("--datasets", dataset)
-    utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
-    table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
+    with utils.locked(out):
+        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
+        write(table, args, out)
+    print((out / "methods.md").read_text())
+    print(out / "methods.md")
+
+
+def write(table, args, out):
+    """The table and the pictures of {dataset: rows, as :func:`run` returns them}."""
     with utils.atomic_path(out / "methods.md") as temporary:
         parts = [markdown(dataset, rows, args) for dataset, rows in table.items()]
         temporary.write_text("\n".join(parts), encoding="utf-8")
@@ -84,8 +92,6 @@ def main(args):
         title = f"{dataset}: accuracy on {rows[0]['n_test']} test tracks, 95 % intervals"
         chance = 1 / len(rows[0]["genres"])
         plots.write(out / f"methods_{dataset}.png", plots.interval_bars, series, chance, title=title)
-    print((out / "methods.md").read_text())
-    print(out / "methods.md")
 
 
 def run(name, dataset, exp_dir, args):

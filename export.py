@@ -10,6 +10,7 @@ predict.py; where it has none yet, the features of the pre-trained network are t
 """
 
 import importlib.util
+import io
 import tempfile
 import textwrap
 import warnings
@@ -159,7 +160,9 @@ def write(network, facts, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of itself
         program = torch.export.export(network, (clips,), dynamic_shapes={"waveform": dynamic})
-        torch.export.save(program, folder / "model.pt2")
+        whole = io.BytesIO()  # the writer of files aborts where a disk is full
+        torch.export.save(program, whole)
+        (folder / "model.pt2").write_bytes(whole.getbuffer())
         names = {"input_names": list(facts["inputs"]), "output_names": list(facts["outputs"])}
         torch.onnx.export(program, **names, dynamo=True, verbose=False).save(folder / "model.onnx")
 

@@ -19,7 +19,6 @@ A file that cannot be read is named on stderr; the exit status is 2 where none c
 import collections
 import concurrent.futures
 import functools
-import itertools
 import json
 import sys
 from dataclasses import dataclass
@@ -298,18 +297,8 @@ def draw_timeline(path, heard, classify, genres, title):
 
 
 def picture_names(files, folder):
-    """{file: where its timeline goes}: under its name, or its path below a shared folder where that is not unique.
-
-    Never under the name of a cover: song.png may lie beside song.mp3.
-    """
-    count = collections.Counter(Path(file).stem.casefold() for file in files)  # on some disks A.png is a.png
-    paths = {file: Path(file).absolute().parts for file in files}
-    levels = zip(*paths.values(), strict=False)
-    shared = len(list(itertools.takewhile(lambda parts: len(set(parts)) == 1, levels)))
-    names = {
-        file: Path(file).stem if count[Path(file).stem.casefold()] == 1 else "/".join(parts[shared:])
-        for file, parts in paths.items()
-    }
+    """{file: where its timeline goes}. Never under the name of a cover: song.png may lie beside song.mp3."""
+    names = songs.short_names(files)
     return {file: Path(folder) / f"{file_name(name)}.timeline.png" for file, name in names.items()}
 
 

@@ -1,6 +1,6 @@
 """See and hear what the augmentations do.
 
-    python preview.py song.mp3 other.mp3          each file becomes <out>/<name>.png and <out>/<name>/*.wav
+    python preview.py song.mp3 other.mp3          each file becomes <out>/<name>.views.png and <out>/<name>/*.wav
     python preview.py --dataset fma_small         the same for tracks of a spectrogram folder (the first two)
 
 A track is mixed with the next one on the command line; a single track with another passage of its own.
@@ -49,7 +49,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from augment import audio as sounds
-from data import crops, logmel
+from data import crops, logmel, songs
 from data.collection import file_name
 from data.folder import open_folder
 
@@ -66,7 +66,7 @@ def main(args):
     for index, (name, track) in enumerate(zip(names, tracks, strict=True)):
         partner = tracks[(index + 1) % len(tracks)] if len(tracks) > 1 else track.roll(track.shape[1] // 2, 1)
         panels = make_views(track, partner, settings, num_frames, args.lam, args.seed)
-        draw_panels(Path(args.out) / f"{file_name(name)}.png", panels, settings, name)
+        draw_panels(Path(args.out) / f"{file_name(name)}.views.png", panels, settings, name)
         if audible and not args.no_wav:
             write_sounds(Path(args.out) / file_name(name), panels, settings)
     print(args.out)
@@ -78,7 +78,8 @@ def read_files(names):
         raise utils.UserError("name an audio file, or use --dataset")
     settings = logmel.default_settings()
     tracks = [logmel.log_mel(read_waveform(name, settings), settings) for name in names]
-    return [Path(name).stem for name in names], tracks, settings
+    short = songs.short_names(names)
+    return [short[name] for name in names], tracks, settings
 
 
 def read_waveform(path, settings):
@@ -179,8 +180,12 @@ def write_sounds(folder, panels, settings):
         )  # fmt: skip
         gain = gain or 0.5 / max(np.abs(waveform).max(), 1e-9)
         stem = label(family, name).replace(": ", "_").replace(" ", "_")
-        with utils.atomic_path(folder / f"{number:02}_{stem}.wav") as temporary:
-            soundfile.write(temporary, (waveform * gain).clip(-1, 1), settings.sample_rate)
+        path = folder / f"{number:02}_{stem}.wav"
+        try:
+            with utils.atomic_path(path) as temporary:
+                soundfile.write(temporary, (waveform * gain).clip(-1, 1), settings.sample_rate)
+        except soundfile.LibsndfileError as error:
+            raise utils.UserError(f"{path} could not be written: {error}") from None
 
 
 if __name__ == "__main__":

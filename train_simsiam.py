@@ -448,7 +448,8 @@ def save_checkpoint(folder, method, optimiser, log, so_far=None):
 def load_checkpoint(folder, method, optimiser, flags, device):
     """Put the state back, where there is one. Returns the rows of the log, and what there is of the epoch after them.
 
-    What :func:`write_epoch` writes is written again: the run may have been cut off before it could.
+    What :func:`write_epoch` writes is written again: the run may have been cut off before it could. The same weights
+    keep their bytes, by which results know them.
     """
     file = folder / "checkpoint.pth"
     if not file.exists():
@@ -459,17 +460,18 @@ def load_checkpoint(folder, method, optimiser, flags, device):
         optimiser.load_state_dict(state["optimiser"])
         log, so_far = state["log"], state.get("so_far")
         if log and not so_far:
-            write_epoch(folder, method, log, flags)
+            write_epoch(folder, method, log, flags, again=True)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise utils.UserError(f"{file} does not fit its configuration.json") from None
     return log, so_far
 
 
 @distributed.first_only
-def write_epoch(folder, method, log, flags):
+def write_epoch(folder, method, log, flags, again=False):
     """The rest of contract 2, by which a run can be looked at and used."""
     weights = {name: value.cpu() for name, value in method.state_dict().items()}  # the same bytes, wherever it trains
-    utils.save_weights(folder / "pre.pth", weights)
+    if not again or not utils.holds(folder / "pre.pth", weights):
+        utils.save_weights(folder / "pre.pth", weights)
     rows = [[row.get(name, "") for name in LOG_COLUMNS] for row in log]
     utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, rows)
     if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU

@@ -52,6 +52,7 @@ MOST = 1_000_000_000  # of anything that a flag counts: above it, products of tw
 HOUR = 3600
 SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
+OF_EXPERIMENTS = ("--resume", "--exp_path", "--exp_dir")
 UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff]"  # in a name: line breaks and their like, and bytes that are no UTF-8
 CALLED = "SIAMUSIC_CALLED"  # in the environment of a script that another one runs
 OWNER = r"process (\d+) on (.*)"  # what a lock holds
@@ -237,18 +238,29 @@ def precision_flags(group):
 
 
 def flags(text):
-    """Flags of another script as one text, which ``shlex.split`` takes apart."""
-    try:
-        shlex.split(text)
-    except ValueError as error:  # a quotation mark without the other
-        raise argparse.ArgumentTypeError(f"{text!r} is no text of flags: {str(error).lower()}") from None
-    return text
+    """Flags of another script as one text, which ``shlex.split`` takes apart; not those that name an experiment."""
+    return _without(text, dict.fromkeys(OF_EXPERIMENTS, "this command makes the experiments itself"))
 
 
 def genre_flags(text):
     """:func:`flags` of transfer.py where its accuracy is wanted, which results of tags have none of."""
-    if any(word.split("=")[0] == "--labels" for word in shlex.split(flags(text))):
-        raise argparse.ArgumentTypeError("--labels judges by tags, which have no accuracy: leave it out here")
+    return _without(flags(text), {"--labels": "it judges by tags, which have no accuracy"})
+
+
+def validation_flags(text):
+    """:func:`genre_flags` where validation tracks are to judge."""
+    return _without(genre_flags(text), {"--test_split": "runs are compared on validation tracks"})
+
+
+def _without(text, refused):
+    """``text``, unless a word of it is one of the flags {refused: why}, or short for it."""
+    try:
+        words = [word.split("=")[0] for word in shlex.split(text)]
+    except ValueError as error:  # a quotation mark without the other
+        raise argparse.ArgumentTypeError(f"{text!r} is no text of flags: {str(error).lower()}") from None
+    for flag, why in refused.items():
+        if any(len(word) > 4 and flag.startswith(word) for word in words):
+            raise argparse.ArgumentTypeError(f"leave out {flag}: {why}")
     return text
 
 
@@ -384,9 +396,12 @@ def check_weights(build, what):
 def atomic_path(path):
     """A temporary path beside ``path`` that becomes ``path`` when the block ends well, or vanishes.
 
-    Its name holds the host and the process, for :func:`sweep`.
+    Its name holds the host and the process, for :func:`sweep`. A link is replaced, not what it leads to. Raises
+    :class:`UserError` where ``path`` is there and no file: a folder, or a device as /dev/null.
     """
     path = Path(path)
+    if not path.name or (path.exists() and not path.is_file()):
+        raise UserError(f"'{path}' cannot be written as a file: name another one")
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f"{socket.gethostname()}.{os.getpid()}"
     temporary = path.with_name(f".{owner}.{secrets.token_hex(4)}.tmp{path.suffix}")
@@ -602,6 +617,22 @@ def save_weights(path, state):
         raise UserError(f"{path} could not be written: is the disk full?") from None
 
 
+def holds(path, state):
+    """Whether a file is there that has just the tensors of a state dict in it."""
+    try:
+        there = load_weights(path) if Path(path).exists() else None
+    except UserError:
+        return False
+    return (
+        isinstance(there, dict) and there.keys() == state.keys()
+        and all(_is_same(there[name], tensor) for name, tensor in state.items())
+    )  # fmt: skip
+
+
+def _is_same(a, b):
+    return isinstance(a, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b.cpu())
+
+
 def load_weights(path, device="cpu"):
     """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
     try:
@@ -659,8 +690,12 @@ def _leash():
 
 
 def keep_settings(path, settings):
-    """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already."""
-    there = read_json(path) if path.exists() else settings
+    """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already.
+
+    Where there are no runs, because the first could not begin, there is nothing to keep.
+    """
+    begun = path.exists() and any(not file.name.startswith(".") for file in path.parent.iterdir() if file != path)
+    there = read_json(path) if begun else settings
     if not isinstance(there, dict):
         raise UserError(f"{path} does not hold the settings of runs: choose another --out")
     differing = [name for name in settings if there.get(name) != settings[name]]

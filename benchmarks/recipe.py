@@ -66,7 +66,7 @@ def get_args_parser():
         help="flags of train_simsiam.py for all candidates, as one text",
     )
     parser.add_argument(
-        "--transfer_flags", type=utils.genre_flags, default="", help="flags of transfer.py, as one text"
+        "--transfer_flags", type=utils.validation_flags, default="", help="flags of transfer.py, as one text"
     )
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--exp_dir", default="exp/recipe/exp", help="folder of the experiments")

@@ -40,7 +40,7 @@ from data.collection import read_table
 
 
 def main(args):
-    if args.magnatagatune:
+    if args.magnatagatune is not None:
         out = Path(args.out)
         tags, splits = magnatagatune(args.magnatagatune)
         check_ours(out / "splits.csv", ["track_id", "split"])

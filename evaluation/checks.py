@@ -3,6 +3,9 @@
 What the tables, the page and the networks read of it is looked at here, once, so that they need not.
 """
 
+import json
+import re
+
 NUMBERS = (
     *("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "roc_auc"),
     *("average_precision", "log_loss", "calibration_error", "n_test", "n_train", "crop_accuracy", "num_seeds"),
@@ -17,6 +20,8 @@ def what_is_wrong(summary, kinds):
     """Of the content of a result.json: what cannot be as it is, in a few words, or None. kinds: key → its type."""
     if not isinstance(summary, dict):
         return "it is no object"
+    if re.search(r"[\ud800-\udfff]", json.dumps(summary, ensure_ascii=False)):
+        return "it holds halves of characters"
     for name, value in summary.items():
         if value is not None and not (_has_kind(value, kinds.get(name)) and _is_right(name, value)):
             return f"{name} is {str(value)[:60]}"

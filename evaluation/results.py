@@ -479,7 +479,7 @@ def _flat(network):
         "frozen": network["kind"] != "trained",
         "backbone": "stats" if network["kind"] == "statistics" else network["backbone"],
         "layer": network["layer"],
-        "num_features": network["num_features"],
+        "num_features": network.get("num_features"),
         **{name: value for name, value in network["head"].items() if name in HEAD},
     }
 

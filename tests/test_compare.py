@@ -202,3 +202,18 @@ def test_results_on_tracks_of_known_artists_are_compared_by_artist(experiments, 
     assert {"intervals over tracks", "p over tracks: McNemar's exact test"} < set(lines)
     run(capsys, "203311/named", "--html")
     assert "intervals over 25 artists" in (experiments / "203311" / "report.html").read_text()
+
+
+def test_no_table_takes_the_place_of_another_file(experiments, capsys, tmp_path):
+    (tmp_path / "song.mp3").write_bytes(b"ID3")
+    (tmp_path / "notes.md").write_text("# mine\n")
+    for flags, message in (
+        (["--out", "song.mp3"], "--out .* is there, and no table of compare.py"),
+        (["--out", "c.csv", "--markdown", "notes.md"], "--markdown .* is there, and no table of compare.py"),
+        (["--out", "c.csv", "--markdown", "./c.csv"], "--out and --markdown name the same file"),
+    ):
+        with pytest.raises(utils.UserError, match=message):
+            run(capsys, "154874", *flags)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["notes.md", "song.mp3"]
+    for _ in range(2):  # its own tables are replaced
+        run(capsys, "154874", "--out", "c.csv", "--markdown", "c.md")

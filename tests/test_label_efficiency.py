@@ -113,5 +113,5 @@ def test_a_table_that_somebody_has_changed_is_refused(tmp_path, asked):
 def test_tags_are_refused_before_the_first_run(tmp_path, asked, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, "--transfer_flags=--labels=genres_all")
-    assert "--labels judges by tags" in capsys.readouterr().err
+    assert "leave out --labels: it judges by tags" in capsys.readouterr().err
     assert not asked

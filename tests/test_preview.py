@@ -42,8 +42,8 @@ def run(*argv):
 def test_files_become_pictures(songs, tmp_path, capsys):
     out = tmp_path / "out"
     run(songs / "one.wav", songs / "two.wav", "--out", out, "--seconds", 1, "--no_wav")
-    assert {path.name for path in out.iterdir()} == {"one.png", "two.png"}
-    assert (out / "one.png").read_bytes() != (out / "two.png").read_bytes()
+    assert {path.name for path in out.iterdir()} == {"one.views.png", "two.views.png"}
+    assert (out / "one.views.png").read_bytes() != (out / "two.views.png").read_bytes()
     assert capsys.readouterr().out.splitlines()[-1] == str(out)
 
 
@@ -83,7 +83,7 @@ def test_tracks_of_a_spectrogram_folder(tmp_path):
     for row in rows:
         np.save(folder / row[1], -80 * np.random.default_rng(0).random((128, 30)).astype(np.float16))
     run("000001", "--dataset", "tiny", "--data_dir", tmp_path, "--out", tmp_path / "out", "--seconds", 2)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"000001.png"}  # and no sounds
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"000001.views.png"}  # and no sounds
     with pytest.raises(utils.UserError, match="no track 000009"):
         run("000009", "--dataset", "tiny", "--data_dir", tmp_path)
 
@@ -108,7 +108,7 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path, name, monkeypatch):
     before = set(tmp_path.rglob("*"))
     run("--dataset", "odd", "--data_dir", tmp_path / "data", "--out", out, "--seconds", 0.2)
     (picture,) = out.glob("*.png")
-    assert len(list((out / picture.stem).glob("*.wav"))) == 2
+    assert len(list((out / picture.name.removesuffix(".views.png")).glob("*.wav"))) == 2
     made = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(tmp_path / "deep") for path in made)
     assert not any(path.name.startswith(".") for path in made)

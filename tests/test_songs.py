@@ -32,6 +32,13 @@ def test_a_playlist_is_its_entries_from_its_folder_on(music, encoding):
     assert left_out == [(address, f"an address in {playlist}, not a file")]
 
 
+def test_playlists_of_other_programs_and_damaged_ones_are_read(music):
+    (music / "wide.m3u").write_bytes("b.mp3\r\na/é.mp3".encode("utf-16"))
+    (music / "zero.m3u").write_bytes(b"b.mp3\nb\0.mp3\n")
+    assert songs.find([f"{music}/wide.m3u"])[0] == [f"{music}/b.mp3", f"{music}/a/é.mp3"]
+    assert songs.find([f"{music}/zero.m3u"])[0] == [f"{music}/b.mp3", f"{music}/b\0.mp3"]
+
+
 def test_a_way_through_a_link_is_as_it_was_written(music):
     (music / "link").symlink_to(music / "a" / "b", target_is_directory=True)
     (music / "here.m3u").write_text("link/../z.FLAC\na/../b.mp3\n")  # link/.. is a, not this folder

@@ -52,6 +52,14 @@ def test_one_genre_is_no_task(tmp_path):
         Task(open_folder(data_dir, "tiny"), CPU)
 
 
+def test_a_track_that_is_named_twice_is_refused_before_anything_is_trained(tmp_path):
+    data_dir = write_folder(tmp_path, "tiny")
+    file = data_dir / "tiny_npy" / "tracks.csv"
+    file.write_text(file.read_text() + file.read_text().splitlines()[-1] + "\n")
+    with pytest.raises(utils.UserError, match="tracks.csv names '0000.*' more than once"):
+        Task(open_folder(data_dir, "tiny"), CPU)
+
+
 def test_subsets_are_stratified_and_nested(folder):
     task = Task(folder, CPU)
     small = {}

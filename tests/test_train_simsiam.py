@@ -233,6 +233,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(train, stop_in, flags):
         assert all(torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])) for name in theirs)
 
 
+def test_a_finished_run_that_is_resumed_keeps_the_bytes_that_results_know_it_by(train):
+    done = train("--num_epochs 1")
+    torch.save(torch.load(done / "pre.pth", weights_only=True), done / "pre.pth")  # as another version wrote it
+    digest = utils.digest(done / "pre.pth")
+    (done / "train_log.csv").unlink()
+    train(f"--resume {done.name}")
+    assert utils.digest(done / "pre.pth") == digest
+    assert len(log_of(done)) == 1  # what is missing is written
+    utils.save_weights(done / "pre.pth", {"other": torch.zeros(1)})
+    train(f"--resume {done.name}")
+    assert "other" not in utils.load_weights(done / "pre.pth")
+
+
 def test_a_resumed_run_keeps_its_own_flags(train, stop_in):
     stopped = stop_in(2, lambda: train("--num_epochs 2 --lr 0.004 --seed 3"))
     before = (stopped / "configuration.json").read_text()

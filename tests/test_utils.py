@@ -329,6 +329,7 @@ def test_a_script_ends_when_the_one_that_calls_it_is_killed(tmp_path, monkeypatc
 
 
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
+    (tmp_path / "runs.csv").touch()
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
@@ -344,11 +345,48 @@ def test_flags_as_one_text_can_be_taken_apart():
         utils.flags('"')
 
 
-def test_tags_are_refused_where_accuracy_is_wanted():
-    assert utils.genre_flags("--label_fraction 0.1 --num_epochs 3") == "--label_fraction 0.1 --num_epochs 3"
-    for text in ("--labels genres_all", "--bf16 --labels=tags.csv"):
-        with pytest.raises(argparse.ArgumentTypeError, match="--labels judges by tags"):
-            utils.genre_flags(text)
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (utils.flags, "--resume 123456"), (utils.flags, "--lr 1 --exp_path=1"), (utils.flags, "--exp_dir x"),
+        (utils.flags, "--resu 1"), (utils.genre_flags, "--labels genres_all"), (utils.genre_flags, "--labels=t.csv"),
+        (utils.genre_flags, "--resume 1"), (utils.validation_flags, "--test_split test"),
+        (utils.validation_flags, "--labels t.csv"), (utils.validation_flags, "--test_s test"),
+    ],
+)  # fmt: skip
+def test_flags_of_other_scripts_leave_out_what_the_command_decides(read, text):
+    assert read("--label_fraction 0.1 --num_epochs 3") == "--label_fraction 0.1 --num_epochs 3"
+    with pytest.raises(argparse.ArgumentTypeError, match="leave out --"):
+        read(text)
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder", "pipe"])
+def test_what_is_no_file_is_not_replaced(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    with pytest.raises(utils.UserError, match="cannot be written as a file"), utils.atomic_path(name):
+        pass
+    assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+
+
+def test_settings_of_runs_that_never_began_are_replaced(tmp_path):
+    utils.keep_settings(tmp_path / "settings.json", {"backbone": "resnet81"})
+    (tmp_path / ".lock").touch()
+    utils.keep_settings(tmp_path / "settings.json", {"backbone": "frames"})
+    assert utils.read_json(tmp_path / "settings.json") == {"backbone": "frames"}
+
+
+def test_a_file_holds_a_state_when_every_tensor_is_there_and_equal(tmp_path):
+    state, file = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}, tmp_path / "w.pth"
+    assert not utils.holds(file, state)
+    utils.save_weights(file, state)
+    assert utils.holds(file, state)
+    for other in ({"a": state["a"]}, {**state, "b": torch.zeros(2, 2)}, {**state, "a": state["a"].double()}):
+        assert not utils.holds(file, other)
+    file.write_bytes(b"PK")
+    assert not utils.holds(file, state)
 
 
 def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):

@@ -30,6 +30,9 @@ class Task:
         names = ["training", "validation", test_split]
         if train_split == "validation":
             names[:2] = ["validation", "training"]
+        twice = self.folder.tracks["track_id"][self.folder.tracks["track_id"].duplicated()]
+        if not twice.empty:
+            raise utils.UserError(f"{folder.path}/tracks.csv names '{twice.iloc[0]}' more than once: make it again")
         rows = {name: self.folder.split(name) for name in names}
         self.genres, labels = self.kind.read([rows[name] for name in names])
         self.labels = [part.to(device) for part in labels]

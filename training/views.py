@@ -9,6 +9,7 @@ import utils
 from training.distributed import mine, own_chance
 
 LEAST_STEPS = 20  # of a supervised epoch
+LEAST_MIXUP = 1e-6  # below it Beta(α, α) draws 0 and 1 only, and at last fails
 
 
 class Views:
@@ -113,7 +114,7 @@ def mixed(x, y, alpha):
     The share of the sample itself is drawn from Beta(alpha, alpha), the larger half of it; alpha 0 blends nothing.
     It is the network's input that is blended, as in the paper, not the power of two recordings as in a view.
     """
-    if not alpha:
+    if alpha < LEAST_MIXUP:
         return x, y
     share = torch.distributions.Beta(alpha, alpha).sample((len(x),))
     share = utils.to_device(torch.maximum(share, 1 - share), x.device)
