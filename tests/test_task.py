@@ -56,7 +56,7 @@ def test_a_track_that_is_named_twice_is_refused_before_anything_is_trained(tmp_p
     data_dir = write_folder(tmp_path, "tiny")
     file = data_dir / "tiny_npy" / "tracks.csv"
     file.write_text(file.read_text() + file.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(utils.UserError, match="tracks.csv names '0000.*' more than once"):
+    with pytest.raises(utils.UserError, match=r"tracks.csv names '0000.*' more than once"):
         Task(open_folder(data_dir, "tiny"), CPU)
 
 
