@@ -18,7 +18,7 @@ EXPECTED = {  # genre of a --listen folder → what FMA would most likely call i
     "hiphop": "Hip-Hop", "rock": "Rock", "metal": "Rock", "pop": "Pop", "classical": "Instrumental",
     "country": "Folk",
 }  # fmt: skip
-OURS = r"CARD\.md|configuration\.json|pre\.pth|heard\.json"
+OURS = r"CARD\.md|configuration\.json|pre\.pth|heard\.json|note\.txt"
 HERE = {"data_dir": "data", "exp_dir": "exp", "exp_path": "ID", "resume": None}  # flags that name places, as defaults
 
 
@@ -32,12 +32,15 @@ def get_args_parser():
         help=f"<genre>/<audio file> to ask it about, of the genres {', '.join(EXPECTED)}; the card tells how many "
         "are answered as expected",
     )  # fmt: skip
+    parser.add_argument("--note", metavar="TEXT", help="what no file says, for the card: how this one was chosen")
     parser.add_argument("--out", default=str(utils.SHIPPED), help="folder to make, or to make anew")
     return parser
 
 
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
     get_args_parser().parse_args()
+
+from scipy.stats import binomtest
 
 from evaluation import results, tables
 from training.experiment import Experiment
@@ -61,6 +64,8 @@ def main(args):
             heard = listen(made, Path(args.listen)) if args.listen else {}
             if heard:
                 utils.write_json(made / "heard.json", heard)
+            if args.note:
+                utils.write_text(made / "note.txt", args.note + "\n")
             utils.write_text(made / "CARD.md", card(made))
             if out.exists():
                 out.rename(before)
@@ -140,6 +145,7 @@ def listen(experiment, folder):
 def card(folder):
     """The text of CARD.md; every number in it is from the files in ``folder``."""
     experiment = Experiment.read(folder)
+    note = folder / "note.txt"
     (result,) = (results.read(file.parent) for file in folder.glob("*/result.json"))
     return CARD.format(
         network=f"{result.network['method']} {result.network['backbone']}", protocol=result.protocol,
@@ -147,6 +153,9 @@ def card(folder):
         n_train=result.n_train, dataset=result.dataset, about=ABOUT.get(result.dataset, ""),
         genres=", ".join(result.genres), num_genres=len(result.genres),
         sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
+        window=1000 * experiment.settings.n_fft / experiment.settings.sample_rate,
+        commits=" and ".join(made.get("git_commit") or "?" for made in (experiment.versions, result.versions)),
+        note=note.read_text(encoding="utf-8").strip() if note.is_file() else "",
         crop=result.crop_seconds,
         pretrain=experiment.versions["command"], transfer=result.versions["command"], name=result.folder.name,
         figures=figures(result), genre_table=genre_table(result), heard=heard_of(folder / "heard.json"),
@@ -179,19 +188,22 @@ def heard_of(file):
     heard = utils.read_json(file)
     rows = [[genre, row["expected"], f"{row['right']} of {row['of']}"] for genre, row in heard.items()]
     right, of = (sum(row[key] for row in heard.values()) for key in ("right", "of"))
-    table = tables.markdown(["music", "expected", "answered so"], [*rows, ["all", "", f"{right} of {of}"]], "llr")
-    return f"{HEARD}\n\n{table}"
+    low, high = binomtest(right, of).proportion_ci(method="wilson")
+    rows.append(["all", "", f"{right} of {of} [{low:.2f}, {high:.2f}]"])
+    return f"{HEARD}\n\n{tables.markdown(['music', 'expected', 'answered so [95 %]'], rows, 'llr')}"
 
 
 HEARD = """\
 Clips of another collection, GTZAN (Tzanetakis & Cook 2002), under the name that FMA would most likely give to their
-genre. Genres without a counterpart (jazz, blues, reggae, disco) are left out. The clips end at 11 kHz, see below."""
+genre. Genres without a counterpart (jazz, blues, reggae, disco) are left out. The clips end at 11 kHz, see below. The
+interval takes each clip for one of its own, though several may be of one artist."""
 
 
 ABOUT = {  # what no file says of a dataset
-    "fma_small_coarse": """ They are of FMA-small (Defferrard et al. 2017), under their artists' Creative Commons
-terms. What is called the test split is FMA's own validation split; earlier recipes were tested on it, too. FMA's own
-test split has no part in this.""",
+    "fma_small_coarse": """
+They are of FMA-small (Defferrard et al. 2017), under their artists' Creative Commons terms. What is called the
+test split is FMA's own validation split; earlier recipes were tested on it, too. FMA's own test split has no part
+in this.""",
 }
 
 
@@ -204,9 +216,9 @@ Weights and figures only, no music.
 
 ## Data
 
-`{dataset}`: log-mel spectrograms at {sample_rate} Hz,
-one column in {seconds:.2f} s, in dB relative to the loudest moment of each 30 s clip. The classifier learned from
-{n_train} training tracks.{about}
+`{dataset}`: log-mel spectrograms at {sample_rate} Hz, windows of {window:.0f} ms, one every {seconds:.2f} s,
+in dB relative to the loudest moment of each 30 s clip. The network was pre-trained on the training tracks without
+their labels, the classifier learned from {n_train} of them.{about}
 
 ## Made by
 
@@ -216,7 +228,9 @@ one column in {seconds:.2f} s, in dB relative to the loudest moment of each 30 s
 python -m benchmarks.ship --exp_path ID --transfer {name}{listen}
 ```
 
-The figures were measured before the matrices were stored in half precision.
+Made at the commits {commits}; later ones round otherwise. The figures were measured before the matrices
+were stored in half precision.
+{note}
 
 ## How often it is right
 
@@ -231,12 +245,17 @@ The figures were measured before the matrices were stored in half precision.
 ## What it cannot do
 
 - It knows {num_genres} genres and always names one of them. They are what the artists called their own music.
-- Its percentages are only roughly probabilities: they are off by {calibration} points on average.
-- It hears timbre, not rhythm or melody: a column in {seconds:.2f} s, each looked at nearly alone.
+- Its percentages are only roughly probabilities: that of the likeliest genre is off by {calibration}
+  points on average (expected calibration error, 15 bins, on the test tracks).
+- It hears windows of {window:.0f} ms, one every {seconds:.2f} s, each nearly alone: hardly rhythm or melody.
 - A file whose sample rate is below {sample_rate} Hz lacks the upper bands. predict.py continues them from those
-  below, which undoes a part of the harm, not all. A file that was converted upwards from a lower rate does not show
-  that it lacks them, and is answered worse.
-- Clips of a few seconds are answered worse than longer ones; long files are heard in pieces of {crop:.0f} s.
+  below, which is a guess. A file that was converted upwards from a lower rate does not show that it lacks them,
+  and is taken for dull music.
+- It was trained and tested on clips of 30 s. Long files are heard in pieces of {crop:.0f} s; of shorter ones nothing
+  was measured.
+- predict.py makes its own spectrograms, the arrays above were made by another program: nearly the same, not quite.
+- It is for looking at collections and for research, not for deciding about anybody's music. The weights are under the
+  licence of the code; the licences of the tracks, some of them non-commercial, are their artists'.
 """
 
 

@@ -86,9 +86,10 @@ def test_other_music_is_counted_by_genre(made, tmp_path, monkeypatch):
         for n in range(number):
             (tmp_path / "music" / genre / f"{genre}{n}.wav").touch()
     monkeypatch.setattr(utils, "call", lambda script, *flags: f"{len(flags) // 4} of {len(flags) - 4} right")
-    call(ship, f"{made.command} --listen {tmp_path}/music")
+    call(ship, f"{made.command} --listen {tmp_path}/music --note chosen-so")
     card = (made.folder / "CARD.md").read_text()
-    for line in ("| rock | Rock | 1 of 3 |", "| metal | Rock | 1 of 1 |", "| all |  | 2 of 4 |"):
+    assert "chosen-so" in card
+    for line in ("| rock | Rock | 1 of 3 |", "| metal | Rock | 1 of 1 |", "| all |  | 2 of 4 [0.15, 0.85] |"):
         assert line in card
     assert "jazz |" not in card
     with pytest.raises(utils.UserError, match="has none of the folders"):
