@@ -31,7 +31,7 @@ NAMES = {
     "random": "random weights",
     "scratch": "supervised from scratch",
 }
-KEPT = ("num_epochs", "backbone", "seed", "train_flags", "transfer_flags", "own")  # one --out, one choice of these
+KEPT = ("num_epochs", "backbone", "pool", "seed", "train_flags", "transfer_flags", "own")  # the same in one --out
 HEADINGS = ("method", "network", "accuracy % [95 %]", "macro-F1", "ROC-AUC", "top-5 %", "kNN %", "minutes")
 
 
@@ -42,6 +42,7 @@ def get_args_parser():
     parser.add_argument("--methods", default=",".join(ORDER), help="comma list of what to compare")
     parser.add_argument("--num_epochs", type=utils.count, default=50, help="of every pre-training, and of scratch")
     parser.add_argument("--backbone", default="resnet18", help="of all but the autoencoder, which has conv8")
+    parser.add_argument("--pool", choices=models.POOLS, default=models.POOLS[1], help="how the last map is read out")
     parser.add_argument(
         "--train_flags", type=utils.flags, default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"'
     )
@@ -101,7 +102,8 @@ def run(name, dataset, exp_dir, args):
     finished = sorted(exp_dir.glob("*/*/result.json"))
     if not finished:
         if name in BASELINES:
-            flags = [*BASELINES[name], "--backbone", args.backbone, "--num_epochs", args.num_epochs]
+            flags = [*BASELINES[name], "--backbone", args.backbone, "--pool", args.pool]
+            flags += ["--num_epochs", args.num_epochs]
         else:
             flags = ["--exp_path", pretrain(name, common, exp_dir, args), "--protocol", "linear"]
         finished = [Path(utils.call("transfer.py", *common, *flags, *shlex.split(args.transfer_flags), show=True))]
@@ -126,7 +128,7 @@ def pretrain(name, common, exp_dir, args):
             return experiment
         if (experiment / "checkpoint.pth").exists():
             return utils.call("train_simsiam.py", "--resume", experiment.name, *folders, show=True)
-    flags = ["--method", name, "--num_epochs", args.num_epochs]
+    flags = ["--method", name, "--num_epochs", args.num_epochs, "--pool", args.pool]
     if models.METHODS[name].default_views > 2:
         flags += ["--num_views", 2]  # as many as the others see, unless --train_flags says otherwise
     flags += shlex.split(args.train_flags)

@@ -28,7 +28,7 @@ def calls(monkeypatch, run_script):
 
 def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
     command = f"--datasets tiny --data_dir {tiny_folder} --out {tmp_path}/out --num_epochs 1 --backbone conv8 "
-    command += "--device cpu --methods stats,random,autoencoder,simclr,scratch"
+    command += "--device cpu --pool average --methods stats,random,autoencoder,simclr,scratch"
     args = compare_methods.get_args_parser().parse_args(
         [*command.split(), "--train_flags", "--batch_size 8", "--transfer_flags", "--batch_size 8 --num_crops 1",
          "--own", "simclr", "--temperature 0.2 --dim 16"]
@@ -44,7 +44,10 @@ def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
     assert (tmp_path / "out" / "methods_tiny.png").stat().st_size > 5000
     assert len(calls) == 7
     flags = utils.read_json(next((tmp_path / "out/tiny/simclr").glob("*/configuration.json")))["flags"]
-    assert (flags["temperature"], flags["dim"], flags["batch_size"]) == (0.2, 16, 8)
+    assert (flags["temperature"], flags["dim"], flags["batch_size"], flags["pool"]) == (0.2, 16, 8, "average")
+    for name in ("random", "scratch"):
+        (file,) = (tmp_path / "out/tiny" / name).glob("*/*/result.json")
+        assert utils.read_json(file)["network"]["pool"] == "average"
 
     calls.clear()
     compare_methods.main(args)
