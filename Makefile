@@ -30,6 +30,7 @@ demo: .venv/installed
 	echo
 	truth=demo/data/fma_small_npy/tracks.csv
 	songs=$$(awk -F '[.,]' '$$5 == "test" && seen[$$4]++ < 2 { print "demo/data/fma_small/" $$2 ".mp3" }' $$truth)
+	echo "16 of those 80 test tracks, two of each genre:"
 	$(PY) predict.py --exp_path $$id --transfer $$(basename $$(dirname $$result)) --truth $$truth $$songs
 	echo
 	echo "The three compared:        demo/compare.csv"

@@ -35,7 +35,7 @@ COLUMNS = {"genres": ["path", "genre", "probability"], "tags": ["path", "tag", "
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument(
-        "files", nargs="+", metavar="FILE",
+        "files", nargs="*", metavar="FILE",
         help="audio files (mp3, wav, flac, ogg, m4a …), folders of them with all sub-folders, playlists (m3u, m3u8)",
     )  # fmt: skip
     parser.add_argument(
@@ -47,7 +47,8 @@ def get_args_parser():
     parser.add_argument("--transfer", help="name of the classifier's folder in the experiment")
     parser.add_argument(
         "--top", type=utils.count,
-        help="genres or tags to show for each file (default: three genres; of tags those above 50 %%, or else five)",
+        help="genres or tags to show for each file (default: three genres; of tags those above 50 %%, or else five); "
+        "--json and --csv tell all",
     )  # fmt: skip
     parser.add_argument(
         "--truth", metavar="CSV",
@@ -116,6 +117,12 @@ def main(args):
     if listen.brief:
         who = ", ".join(listen.brief) if len(listen.brief) <= FEW else f"{len(listen.brief)} files"
         print(f"shorter than two pieces, so that the timeline has one value for all of it: {who}", file=sys.stderr)
+
+
+def why_this(result, args):
+    """In words, where it was chosen among several classifiers."""
+    number = sum(1 for _ in result.folder.parent.glob("*/result.json"))
+    return "" if args.transfer or number < 2 else f"; the best on validation of {number}, --transfer names another"
 
 
 def check_places(args):
@@ -337,7 +344,7 @@ def show(answers, result, args, pictures):
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     elif answered:
-        print(f"by {result.name} ({result.protocol}, {result.network_name})")
+        print(f"by {result.name} ({result.protocol}, {result.network_name}{why_this(result, args)})")
         lines = table(answered, lambda answer: kind.shown([*answer[result.task].items()], args.top))
         drawn = [str(path) for answer, path in zip(answers, pictures.values(), strict=False) if "genres" in answer]
         places = [args.csv, *(drawn if len(drawn) <= FEW else [args.timeline])]

@@ -491,14 +491,15 @@ def write_tensorboard(folder, row):
 
 
 def describe_epoch(row, num_epochs):
-    left = (num_epochs - row["epoch"]) * row["seconds"]
+    seconds = (num_epochs - row["epoch"]) * row["seconds"]
+    left = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
     knn = ""
     if row.get("knn_accuracy", "") != "":
         knn = f"  kNN {row['knn_accuracy']:.3f}  probe {row['probe_accuracy']:.3f}"
         knn = f"{knn}  feature rank {row['backbone_rank']:.0f}"
     return (
         f"epoch {row['epoch']:3}/{num_epochs}  loss {row['loss']:.4f}  std {row['std']:.4f}"
-        f"  rank {row['effective_rank']:5.1f}{knn}  {row['clips_per_second']:.0f} clips/s  {left / 60:.0f} min left"
+        f"  rank {row['effective_rank']:5.1f}{knn}  {row['clips_per_second']:.0f} clips/s  {left} left"
     )
 
 

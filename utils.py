@@ -103,6 +103,9 @@ class ScriptParser(argparse.ArgumentParser):
         for word in re.findall(r"(--\w+)", message) if message.startswith("unrecognized") else ():
             near = difflib.get_close_matches(word, known, 1) or [flag for flag in known if flag.endswith(word[2:])]
             message += f"; did you mean {near[0]}?" if near else ""
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(wrong[1], re.findall(r"[\w.-]+", wrong[2]), 1)
+            message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"error: {message} (--help explains every flag)\n")
 
 
@@ -727,7 +730,7 @@ def find_experiment(exp_path, exp_dir="exp"):
             return folder
     known = sorted((f.parent.name for f in Path(exp_dir).glob("*/configuration.json")), reverse=True)
     there = ", ".join(known[:20]) + (" …" if len(known) > 20 else "") if known else "none yet"
-    raise UserError(f"no experiment '{exp_path}' under {exp_dir}; there are: {there}")
+    raise UserError(f"no experiment '{exp_path}' under {Path(exp_dir).absolute()}; there are: {there}")
 
 
 def read_configuration(folder):

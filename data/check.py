@@ -75,7 +75,7 @@ def describe(findings, most=20):
         if len(finding.tracks) > most:
             lines.append(f"    … and {len(finding.tracks) - most} more")
     if fine:
-        lines.append("fine: no " + ", no ".join(fine))
+        lines.append("looked for and not found: " + ", ".join(fine))
     return "\n".join(lines)
 
 
@@ -110,7 +110,7 @@ def check_counts(folder):
         few = count[split][(count[split] < FEW_TRACKS) & (count.sum(axis=1) > 0)]
         if len(few):
             text = f"{split} has fewer than {FEW_TRACKS} tracks of some genres: their figures mean little"
-            yield Finding("warning", text, [f"{genre}: {number}" for genre, number in few.items()])
+            yield Finding("warning", text, [", ".join(f"{genre} {number}" for genre, number in few.items())])
 
 
 def check_artists(folder):

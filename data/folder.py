@@ -85,8 +85,8 @@ def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
     if not (path / "tracks.csv").is_file():
         there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
         raise utils.UserError(
-            f"no spectrograms at {path}: run preprocessing.py first (--size, or --dataset NAME --source DIR), "
-            f"or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
+            f"no spectrograms at {path.absolute()}: run preprocessing.py first (--size, or --dataset NAME --source "
+            f"DIR), or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
         )
     folder = Folder(dataset, path, read_settings(path / "spectrogram.json"), read_tracks(path / "tracks.csv"))
     if folder.settings.kind not in kinds:

@@ -525,3 +525,12 @@ def test_a_network_that_lost_its_weights_is_refused(home, tmp_path):
     song = audio_of(home, rows_of(folder)[0])
     with pytest.raises(utils.UserError, match=r"pre\.pth does not exist"):
         call(predict, f"--exp_path {experiment} --transfer {folder.name} {song}")
+
+
+def test_a_song_behind_timeline_is_no_folder_for_it(home, tmp_path):
+    (tmp_path / "song.mp3").touch()
+    where = f"--exp_path {home.transfers['linear'].parent}"
+    with pytest.raises(utils.UserError, match="is a file: name a folder, or write --timeline last"):
+        call(predict, f"{where} --timeline {tmp_path}/song.mp3")
+    with pytest.raises(utils.UserError, match="no audio file is named"):
+        call(predict, where)

@@ -408,3 +408,14 @@ def test_arrays_are_loaded_one_at_a_time(tmp_path, monkeypatch):
     assert [isinstance(array, np.memmap) for array in arrays] == [mode == "r" for mode in modes]
     assert (len(most), max(most)) == (40, 1)
     assert all(array.tolist() == [[0, 1, 2], [3, 4, 5]] for array in arrays)
+
+
+def test_a_mistyped_choice_is_answered_with_the_likeliest(capsys):
+    parser = utils.script_parser("x")
+    parser.add_argument("--protocol", choices=["finetune", "linear", "mlp", "scratch"])
+    for typed, said in (("liner", "did you mean linear?"), ("zzz", "(--help explains every flag)")):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--protocol", typed])
+        error = capsys.readouterr().err
+        assert said in error
+        assert ("did you mean" in error) == (typed == "liner")
