@@ -31,6 +31,7 @@ COLUMNS = (  # key of a row, heading, alignment
     ("difference", "difference % [95 %]", "r"),
     ("p", "p", "r"),
 )
+OFTEN_EQUAL = ("protocol", "dataset", "n_train", "n_test")  # said once where they are
 CSV_COLUMNS = (
     *("result", "task", "method", "backbone", "baseline", "layer", "protocol"),
     *("dataset", "train_split", "label_fraction", "n_train", "n_test", "num_seeds", "accuracy_mean", "accuracy_std"),
@@ -134,12 +135,21 @@ def compare_all(found, baseline, together):
     there = [baseline] if baseline and baseline.folder not in [result.folder for result in found] else []
     found = sorted([*found, *there, *mean], key=lambda result: -result.score)
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
-    return rows, [*warnings(found), *footnotes(rows, baseline)]
+    equal = equal_columns(rows)
+    said = [f"all: {', '.join(f'{head} {cell(rows[0], key)}' for key, head, _ in equal)}"] if equal else []
+    return rows, [*said, *warnings(found), *footnotes(rows, baseline)]
+
+
+def equal_columns(rows):
+    """Those of ``COLUMNS`` that say the same of every row of several, and need not be in the table."""
+    several = [column for column in COLUMNS if column[0] in OFTEN_EQUAL and len(rows) > 1]
+    return [column for column in several if len({cell(row, column[0]) for row in rows}) == 1]
 
 
 def as_table(rows):
     """(heads, cells, alignments) of a table that people read."""
-    keys, heads, align = zip(*COLUMNS, strict=True)
+    equal = equal_columns(rows)
+    keys, heads, align = zip(*(column for column in COLUMNS if column not in equal), strict=True)
     return heads, [[cell(row, key) for key in keys] for row in rows], align
 
 
