@@ -40,9 +40,7 @@ def get_args_parser():
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
     get_args_parser().parse_args()
 
-from scipy.stats import binomtest
-
-from evaluation import results, tables
+from evaluation import results, statistics, tables
 from training.experiment import Experiment
 from training.networks import Network, check_digest
 
@@ -188,7 +186,7 @@ def heard_of(file):
     heard = utils.read_json(file)
     rows = [[genre, row["expected"], f"{row['right']} of {row['of']}"] for genre, row in heard.items()]
     right, of = (sum(row[key] for row in heard.values()) for key in ("right", "of"))
-    low, high = binomtest(right, of).proportion_ci(method="wilson")
+    low, high = statistics.share_interval(right, of)
     rows.append(["all", "", f"{right} of {of} [{low:.2f}, {high:.2f}]"])
     return f"{HEARD}\n\n{tables.markdown(['music', 'expected', 'answered so [95 %]'], rows, 'llr')}"
 

@@ -97,6 +97,11 @@ def sign_flip(correct_a, correct_b, artists):
     return float(min(chance[reached].sum(), 1))
 
 
+def share_interval(number, of):
+    """Wilson's 95 % interval ``[low, high]`` of the share ``number / of``."""
+    return [float(bound) for bound in scipy.stats.binomtest(number, of).proportion_ci(CONFIDENCE, method="wilson")]
+
+
 def mean_std_interval(values):
     """Spread over seeds: ``{"mean", "std", "ci95", "n"}``, with the sample std and Student's t interval.
 

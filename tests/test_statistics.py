@@ -177,3 +177,10 @@ def test_false_alarms_are_as_rare_as_said_and_tukeys_bound_holds():
         test = statistics.conditions_differ(runs)
         found.append((test["p"] < 0.05, np.ptp(runs.mean(1)) > test["apart"]))
     assert np.mean(found, axis=0) == pytest.approx([0.05, 0.05], abs=0.02)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    z, share, n = 1.959964, 18 / 30, 30
+    middle, reach = share + z**2 / (2 * n), z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    expected = [(middle - reach) / (1 + z**2 / n), (middle + reach) / (1 + z**2 / n)]
+    assert statistics.share_interval(18, 30) == pytest.approx(expected, rel=1e-5)
