@@ -37,6 +37,18 @@ def test_linear_probe_equals_scikit_learn(num_genres):
     assert accuracy > 1.5 / num_genres
 
 
+def test_each_penalty_ends_where_it_would_from_nothing():
+    torch.manual_seed(2)
+    features, labels = clusters(4, spread=4.0)
+    x, y = StandardScaler().fit_transform(features), labels.numpy()
+    fits = classifier.fit_path(x, y)
+    assert [fit.C for fit in fits] == list(classifier.INVERSE_PENALTIES)
+    for fit in fits:
+        alone = LogisticRegression(C=fit.C, max_iter=5000, tol=1e-6).fit(x, y)
+        difference = fit.decision_function(x) - alone.decision_function(x)
+        assert abs(difference).max() < 0.02 * abs(alone.decision_function(x)).max()
+
+
 def probe_without_validation(features, labels, validation_labels):
     head = heads.genre_head(16, int(labels.max()) + 1)
     with warnings.catch_warnings():
