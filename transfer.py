@@ -91,6 +91,10 @@ def get_args_parser():
         "chosen by cross-validation in the labels given, and the last epoch is kept",
     )  # fmt: skip
     group.add_argument(
+        "--refit", action="store_true",
+        help="linear: once the penalty is chosen, fit again on training and validation tracks together, then test",
+    )  # fmt: skip
+    group.add_argument(
         "--num_seeds", type=utils.count, help="repeat with so many seeds and report mean ± std (default: 1, random 5)"
     )
 
@@ -290,8 +294,13 @@ def head_on_frozen(given, seed):
         train, task.labels[0][labelled], validation, task.labels[1],
         len(task.genres), options, recipe,
     )  # fmt: skip
+    number = len(labelled)
+    if given.flags.refit:
+        known, labels = torch.cat([train, validation]).mean(1), torch.cat([task.labels[0][labelled], task.labels[1]])
+        task.kind.refit(head, known, labels, chosen["C"])
+        number = len(labels)
     seen = test.mean(1) if test.ndim == 3 else apply(head[:2], test)[:, 0]  # of several layers, their learned mixture
-    return Run(Classifier(backbone, head), apply(head, test), seen, log, chosen, len(labelled), options)
+    return Run(Classifier(backbone, head), apply(head, test), seen, log, chosen, number, options)
 
 
 def finetune(given, seed):

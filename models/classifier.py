@@ -43,13 +43,24 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
     else:
         inverse_penalty, by = cross_validate(x, y)
         best = logistic(inverse_penalty).fit(x, y)
-    weight, bias = torch.as_tensor(best.coef_), torch.as_tensor(best.intercept_)
-    if len(best.classes_) == 2:  # scikit-learn keeps one row for two classes
+    fill(linear, best)
+    return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
+
+
+def refit_linear_probe(head, features, labels, inverse_penalty):
+    """As :func:`fit_linear_probe`, by a penalty that is chosen already."""
+    head[0].measure(features)
+    fill(head[-1], logistic(inverse_penalty).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
+
+
+def fill(linear, fit):
+    """Puts what scikit-learn's ``fit`` has found into a layer."""
+    weight, bias = torch.as_tensor(fit.coef_), torch.as_tensor(fit.intercept_)
+    if len(fit.classes_) == 2:  # scikit-learn keeps one row for two classes
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     with torch.no_grad():
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
-    return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
 
 
 def fit_tag_probe(head, features, labels, validation_features, validation_labels, score):
@@ -69,6 +80,14 @@ def fit_tag_probe(head, features, labels, validation_features, validation_labels
             best, weights = (inverse_penalty, reached), copy.deepcopy(fit.state_dict())
     linear.load_state_dict(weights)
     return best
+
+
+def refit_tag_probe(head, features, labels, inverse_penalty):
+    """As :func:`fit_tag_probe`, by a penalty that is chosen already."""
+    head[0].measure(features)
+    fit = copy.deepcopy(head[-1]).double()
+    fit_side_by_side(fit, head[0](features).double(), labels.double(), inverse_penalty)
+    head[-1].load_state_dict(fit.state_dict())
 
 
 def fit_side_by_side(linear, x, y, inverse_penalty):
@@ -91,7 +110,7 @@ def fit_side_by_side(linear, x, y, inverse_penalty):
 
 
 def fit_path(x, y):
-    """A logistic regression for each of ``INVERSE_PENALTIES``; each starts where the one before ended: half the time."""
+    """One fit for each of ``INVERSE_PENALTIES``; each starts where the one before ended, in half the time."""
     moving = logistic(INVERSE_PENALTIES[0]).set_params(warm_start=True)
     return [copy.copy(moving.set_params(C=inverse_penalty).fit(x, y)) for inverse_penalty in INVERSE_PENALTIES]
 

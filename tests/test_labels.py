@@ -185,6 +185,19 @@ def test_the_penalty_is_the_best_on_validation():
     assert penalty in (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
 
+def test_refit_is_the_same_penalty_on_all(tagged):
+    folder, result = tagged("--protocol linear --baseline stats --refit --save_features")
+    assert (result["n_train"], result["train_split"]) == (30, "training+validation")
+    x, names = np.load(folder / "features.npy"), np.loadtxt(folder / "tracks.csv", str, delimiter=",", skiprows=1)
+    x = (x - x[:30].mean(0)) / x[:30].std(0, ddof=1)
+    for row in csv.DictReader((folder / "predictions.csv").open()):
+        place = names[:, 0].tolist().index(row["track_id"])
+        for tag in result["genres"]:
+            y = np.array([tag in TAGS_OF[genre] for genre in names[:30, 1]])
+            fit = LogisticRegression(C=result["chosen"]["C"], tol=1e-8, max_iter=5000).fit(x[:30], y)
+            assert float(row[f"p: {tag}"]) == pytest.approx(fit.predict_proba(x[[place]])[0, 1], abs=1e-3)
+
+
 @pytest.mark.parametrize("protocol", ["linear", "mlp", "finetune", "scratch"])
 def test_contract_of_tags(tagged, protocol):
     folder, result = tagged(f"--protocol {protocol} {EPOCHS}")

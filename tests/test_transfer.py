@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import call, write_folder
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
 
 import transfer
 import utils
@@ -153,6 +155,22 @@ def test_validation_can_stand_in_for_test(run):
     validation = [track["track_id"] for track in tracks if track["split"] == "validation"]
     assert [row["track_id"] for row in rows_of(folder)] == validation
     assert result["accuracy"] == pytest.approx(result["validation_accuracy"])
+
+
+@pytest.mark.parametrize("flags", ["--protocol linear", "--protocol linear --baseline stats --num_seeds 2"])
+def test_refit_is_the_chosen_penalty_on_training_and_validation_together(run, flags):
+    plain, before = run(f"{flags} --save_features")
+    folder, result = run(f"{flags} --refit --train_sizes 8 --save_features")
+    assert (result["n_train"], result["train_split"]) == (24 + 6, "training+validation")
+    for what in ("chosen", "validation_accuracy"):  # chosen, and judged on validation, before it has seen it
+        assert result[what] == before[what]
+    features, labels = (np.load(folder / f"{name}.npy") for name in ("features", "labels"))
+    np.testing.assert_array_equal(features, np.load(plain / "features.npy"))
+    scaler = StandardScaler().fit(features[:30])
+    fit = LogisticRegression(C=result["chosen"]["C"], max_iter=5000).fit(scaler.transform(features[:30]), labels[:30])
+    theirs = fit.predict_proba(scaler.transform(features[30:]))
+    np.testing.assert_allclose(probabilities(folder, result), theirs, atol=0.02)
+    assert not np.allclose(probabilities(plain, result), probabilities(folder, result), atol=1e-4)
 
 
 # ------------------------------------------------------------------ frozen means frozen, and computed once
@@ -323,6 +341,10 @@ def test_a_run_that_is_refused_leaves_no_folder(bare, tmp_path, flags, message):
 
 @pytest.mark.parametrize(("flags", "message"), [
     ("--protocol linear", "pre.pth does not exist"), ("--batch_size 100 --num_epochs 1", "between 2 and the 24"),
+    ("--protocol mlp --refit", "penalty of --protocol linear"),
+    ("--protocol linear --refit --test_split validation", "cannot be --test_split"),
+    ("--protocol linear --refit --label_fraction 0.5", "not with --label_fraction below 1"),
+    ("--protocol linear --refit --train_split validation", "not with --train_split validation"),
     ("--layer 3", "there is no '3'"), ("--baseline stats", "--baseline goes with"),
 ])  # fmt: skip
 def test_a_refused_transfer_leaves_the_experiment_as_it_is(run, flags, message):

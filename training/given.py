@@ -21,7 +21,7 @@ from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
 from training.kept import Kept, digest_of, shelf_of
 from training.label_curve import check_sizes, label_curve
 from training.networks import Network
-from training.options import PROTOCOLS, chooses_on_validation
+from training.options import PROTOCOLS, chooses_on_validation, learned_from
 from training.supervised import Recipe, batch_size_for
 from training.task import Task
 from training.views import check_batch
@@ -234,7 +234,7 @@ def result_of(run, given, seconds, curve):
         protocol=flags.protocol,
         dataset=task.folder.dataset,
         n_train=run.num_train,
-        train_split=flags.train_split,
+        train_split=learned_from(flags),
         test_split=flags.test_split,
         label_fraction=flags.label_fraction,
         chosen=run.chosen,

@@ -62,6 +62,11 @@ class Genres:
         return classifier.fit_linear_probe(*known)
 
     @staticmethod
+    def refit(*known):
+        """Fills it once more, by the penalty that was chosen: the arguments of ``refit_linear_probe``."""
+        classifier.refit_linear_probe(*known)
+
+    @staticmethod
     def answer(logits):
         """Probabilities of logits (…, C)."""
         return logits.softmax(-1)
@@ -134,6 +139,11 @@ class Tags:
         known = features, labels, validation_features, validation_labels
         penalty, score = classifier.fit_tag_probe(head, *known, Tags.score)
         return {"C": penalty, "by": "validation", "validation_pr_auc": score}
+
+    @staticmethod
+    def refit(*known):
+        """As that of genres: the arguments of ``refit_tag_probe``."""
+        classifier.refit_tag_probe(*known)
 
     @staticmethod
     def answer(logits):

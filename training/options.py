@@ -101,6 +101,8 @@ def resolve(args, experiment, folder):
     for flag, asked in by_genre.items():
         if args.labels and asked:
             raise utils.UserError(f"--{flag} draws or judges by genre: not with --labels")
+    if args.refit:
+        check_refit(args, name, folder.settings, changes["layer"])
     if args.sweep_layers:
         check_sweep(args, experiment, name)
     if not protocol.frozen:
@@ -128,6 +130,21 @@ def check_sweep(args, experiment, protocol):
         raise utils.UserError("--sweep_layers goes with --protocol linear --exp_path, not with --layer or --baseline")
     if not chooses_on_validation(args):
         raise utils.UserError(f"--sweep_layers chooses by all validation labels: not with {without(args)}")
+
+
+def check_refit(args, protocol, settings, layer):
+    """Raises :class:`utils.UserError` where there is no penalty, or no validation track that is free by then."""
+    if protocol != "linear" or (settings.kind == "embedding" and layer == "all" and settings.num_layers > 1):
+        raise utils.UserError("--refit goes with the penalty of --protocol linear, of one layer")
+    if not chooses_on_validation(args):
+        raise utils.UserError(f"--refit adds the validation labels: not with {without(args)}")
+    if args.test_split == "validation":
+        raise utils.UserError("--refit trains on validation tracks: they cannot be --test_split")
+
+
+def learned_from(flags):
+    """The split that a classifier has learned from, in the words of result.json."""
+    return "training+validation" if flags.refit else flags.train_split
 
 
 def resolve_layer(layer, folder):
