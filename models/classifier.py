@@ -11,6 +11,7 @@ import utils
 
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 DEFAULT = 0.01
+ROUGH, FINE = 1e-3, 1e-4  # the gradient at which a fit ends: to choose a penalty by, and to keep
 MOST_FOLDS = 5
 
 
@@ -42,15 +43,15 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
         best = fits[np.argmax(scores)]  # of equals, the strongest penalty
     else:
         inverse_penalty, by = cross_validate(x, y)
-        best = logistic(inverse_penalty).fit(x, y)
-    fill(linear, best)
+        best = logistic(inverse_penalty)
+    fill(linear, best.set_params(tol=FINE).fit(x, y))
     return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
 
 
 def refit_linear_probe(head, features, labels, inverse_penalty):
     """As :func:`fit_linear_probe`, by a penalty that is chosen already."""
     head[0].measure(features)
-    fill(head[-1], logistic(inverse_penalty).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
+    fill(head[-1], logistic(inverse_penalty, FINE).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
 
 
 def fill(linear, fit):
@@ -110,15 +111,16 @@ def fit_side_by_side(linear, x, y, inverse_penalty):
 
 
 def fit_path(x, y):
-    """One fit for each of ``INVERSE_PENALTIES``; each starts where the one before ended, in half the time."""
-    moving = logistic(INVERSE_PENALTIES[0]).set_params(warm_start=True)
+    """A rough fit for each of ``INVERSE_PENALTIES``: each starts where the one before ended, in half the time."""
+    moving = logistic(INVERSE_PENALTIES[0])
     return [copy.copy(moving.set_params(C=inverse_penalty).fit(x, y)) for inverse_penalty in INVERSE_PENALTIES]
 
 
-def logistic(inverse_penalty):
+def logistic(inverse_penalty, tolerance=ROUGH):
+    """One that begins where it was left, when it is fitted again."""
     from sklearn.linear_model import LogisticRegression  # slow to import
 
-    return LogisticRegression(C=inverse_penalty, max_iter=1000, tol=1e-3)
+    return LogisticRegression(C=inverse_penalty, max_iter=1000, tol=tolerance, warm_start=True)
 
 
 def cross_validate(x, y):

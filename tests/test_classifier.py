@@ -31,7 +31,7 @@ def test_linear_probe_equals_scikit_learn(num_genres):
     expected = torch.tensor(fit.predict_proba(scaler.transform(features[validation]))).float()
     with torch.no_grad():
         ours = head(features[validation]).softmax(1)
-    torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(ours, expected, atol=0.005, rtol=0)
     accuracy = (ours.argmax(1) == labels[validation]).float().mean().item()
     assert chosen["validation_accuracy"] == pytest.approx(accuracy)
     assert accuracy > 1.5 / num_genres
@@ -46,7 +46,7 @@ def test_each_penalty_ends_where_it_would_from_nothing():
     for fit in fits:
         alone = LogisticRegression(C=fit.C, max_iter=5000, tol=1e-6).fit(x, y)
         difference = fit.decision_function(x) - alone.decision_function(x)
-        assert abs(difference).max() < 0.02 * abs(alone.decision_function(x)).max()
+        assert abs(difference).max() < 0.05 * abs(alone.decision_function(x)).max()
 
 
 def probe_without_validation(features, labels, validation_labels):
