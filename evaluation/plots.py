@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, NullLocator, PercentFormatter
 
 import utils
@@ -369,7 +369,7 @@ def feature_map(features, labels, genres, method="auto", title="features", seed=
     features, labels = np.asarray(features, dtype=np.float32), np.asarray(labels)
     if method == "auto":
         method = "tsne" if 10 <= len(features) <= T_SNE_LIMIT else "pca"
-    place = flatten(features, method, seed)
+    place = flatten(features, method, seed, steps=500)  # hardly another picture than after 1,000, in half the time
     names = [f"{genre} ({(labels == index).sum()})" for index, genre in enumerate(genres)]
     figure = _figure(6 + _width(names, 9), max(5.8, 0.2 * len(names) + 1), title)
     axes = figure.add_subplot()
@@ -388,8 +388,8 @@ def feature_map(features, labels, genres, method="auto", title="features", seed=
     return figure
 
 
-def flatten(features, method, seed):
-    """(N, D) → (N, 2): standardised, then PCA, then t-SNE where asked for."""
+def flatten(features, method, seed, steps=1000):
+    """(N, D) → (N, 2): standardised, then PCA, then ``steps`` of t-SNE where asked for."""
     from sklearn.decomposition import PCA  # slow to import
     from sklearn.manifold import TSNE
 
@@ -402,7 +402,7 @@ def flatten(features, method, seed):
     if method == "tsne":
         start = 1e-4 * place / max(place.std(), 1e-12)  # small, as t-SNE needs it
         perplexity = min(30, (len(features) - 1) / 3)
-        place = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(reduced)
+        place = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=steps).fit_transform(reduced)
     return place
 
 
@@ -435,9 +435,8 @@ def _wrapped(title, width):
 
 def _width(texts, size, weight="normal"):
     """Inches that the widest of ``texts`` takes in a font of ``size`` points."""
-    font = FontProperties(weight=weight)
-    widths = (TextPath((0, 0), text, size=size, prop=font).get_extents().width for text in texts if text.strip())
-    return max(widths, default=0) / 72
+    font, measure = FontProperties(weight=weight, size=size), text_to_path.get_text_width_height_descent
+    return max((measure(text, font, ismath=False)[0] for text in texts if text.strip()), default=0) / 72
 
 
 def _axes(axes, title, grid="y"):

@@ -121,7 +121,8 @@ class FrozenFeatures:
 
     def of(self, crops, tracks=None):
         """(N, C, D) of ``tracks`` (N,) of one split (default: all), (N, C, L, D) of several layers."""
-        tracks = torch.arange(len(crops)) if tracks is None else tracks
+        every = torch.arange(len(crops))
+        tracks = every if tracks is None else tracks
         features, there = self.known.get(crops, (None, torch.zeros(len(crops), dtype=torch.bool)))
         missing = tracks[~there[tracks]]
         if len(missing):
@@ -132,7 +133,7 @@ class FrozenFeatures:
             self.known[crops] = features, there
             if self.kept and len(missing) == len(crops):  # in one pass, so that the next run has the same digits
                 self.kept.write(split_of(crops), features.cpu())
-        return features[tracks]
+        return features if torch.equal(tracks, every) else features[tracks]
 
 
 def split_of(crops):

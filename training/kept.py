@@ -54,7 +54,7 @@ class Kept:
         """The features of a split, of this ``shape`` (N, C, D), or None as :meth:`read` says it."""
         found = self.read(part)
         right = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.shape == shape
-        return found if right and found.isfinite().all() else None
+        return found if right and found.sum().isfinite() else None  # which takes a tenth of looking at each
 
     def fitted(self, buffers):
         """What training tracks made of a network's ``buffers`` {name: tensor}, of their shapes; None as above."""
