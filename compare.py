@@ -4,6 +4,7 @@
     python compare.py 154874/gtzan_linear 203311/gtzan_linear    two transfers, by the names of their folders
     python compare.py 154874 203311 --baseline 154874/gtzan_linear
     python compare.py 154874/gtzan_linear 203311/gtzan_linear --together     and what they say together
+    python compare.py --seeds A0 A1 A2 --seeds B0 B1 B2 two of three seeds each, as two rows and one test
     python compare.py 154874 --html                     also one page per experiment: <experiment>/report.html
 
 Each accuracy has its 95 % bootstrap interval over test tracks. On the same tracks, two results are compared pair by
@@ -46,12 +47,18 @@ CSV_COLUMNS = (
 TESTS = {  # what p is, by what is drawn
     "tracks": "McNemar's exact test",
     "artists": "exact sign-flip test of the artists' differences",
+    "seeds": "exact sign-flip test of the tracks' differences, each the mean over the seeds",
 }
 
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
-    parser.add_argument("experiments", metavar="EXP", nargs="+", help="an experiment (id or path), or one transfer")
+    parser.add_argument("experiments", metavar="EXP", nargs="*", help="an experiment (id or path), or one transfer")
+    parser.add_argument(
+        "--seeds", metavar="EXP", nargs="+", action="append", default=[],
+        help="results that differ in the seed alone, as one row, named by the first: its accuracy is their mean, and "
+        "it is compared by the share of seeds that are right on each track; may be given again, for another row",
+    )  # fmt: skip
     parser.add_argument("--baseline", metavar="EXP", help="compare all to this result (default: the most accurate)")
     parser.add_argument(
         "--together", action="store_true",
@@ -72,8 +79,13 @@ from evaluation import report, results, statistics, tables, tag_metrics
 
 def main(args):
     check_outputs(args)
-    found = read_all(args.experiments, args.exp_dir)
-    baseline = read_baseline(args.baseline, args.exp_dir) if args.baseline else None
+    if not args.experiments + args.seeds:
+        raise utils.UserError("which results? Give experiments, transfers, or --seeds")
+    if args.seeds and args.together:
+        raise utils.UserError("--together takes single results: not with --seeds")
+    groups = [[read_one("--seeds", name, args.exp_dir) for name in names] for names in args.seeds]
+    found = [*read_all(args.experiments, args.exp_dir), *map(results.mean_of_seeds, groups)]
+    baseline = read_one("--baseline", args.baseline, args.exp_dir) if args.baseline else None
     kinds = {task: [result for result in found if result.task == task] for task in sorted({r.task for r in found})}
     if baseline and baseline.task not in kinds:
         here = " and ".join(kinds)
@@ -116,12 +128,12 @@ def read_all(experiments, exp_dir):
     return [results.read(folder) for folder in dict.fromkeys(folders)]
 
 
-def read_baseline(name, exp_dir):
+def read_one(flag, name, exp_dir):
     """The one result that ``name`` means. Raises :class:`utils.UserError` when it means several."""
     folders = results.find(name, exp_dir)
     if len(folders) > 1:
         there = ", ".join(f"{name}/{folder.name}" for folder in folders)
-        raise utils.UserError(f"--baseline {name} means several results; say which of {there}")
+        raise utils.UserError(f"{flag} {name} means several results; say which of {there}")
     return results.read(folders[0])
 
 
@@ -132,7 +144,9 @@ def compare_all(found, baseline, together):
     """(a row of each of these results of one kind, lines on how to read them), the best first."""
     apart = [result for result in found if not baseline or result.folder != baseline.folder]
     mean = [results.together(apart)] if together and apart else []
-    there = [baseline] if baseline and baseline.folder not in [result.folder for result in found] else []
+    same = [result for result in found if baseline and result.folder == baseline.folder]
+    there = [baseline] if baseline and not same else []
+    baseline = same[-1] if same else baseline  # its seeds, where they are given, come last
     found = sorted([*found, *there, *mean], key=lambda result: -result.score)
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
     equal = equal_columns(rows)
@@ -164,7 +178,7 @@ def row_of(result, baseline):
     if over_seeds:
         row[f"{result.main}_mean"], row[f"{result.main}_std"] = over_seeds["mean"], over_seeds["std"]
         row["seeds"] = f"{100 * over_seeds['mean']:.1f} ± {100 * over_seeds['std']:.1f} ({over_seeds['n']})"
-    if result is baseline or (result.folder and result.folder == baseline.folder):
+    if result is baseline:
         return row
     row["compared_to"] = baseline.name
     if not results.same_tracks(result, baseline):
@@ -182,9 +196,8 @@ def compare_tags(a, b, artists):
 
 def compare_genres(a, b, artists):
     """The part of a row that says how much better ``a`` is than ``b``; artists: (N,) or None."""
-    order = a.predictions.index
-    tables = [one.predictions.loc[order] for one in (a, b)]
-    return compare_pairs(*((table["truth"] == table["prediction"]).to_numpy() for table in tables), artists)
+    right = [one.right.loc[a.right.index].to_numpy() for one in (a, b)]
+    return compare_pairs(*right, artists, a.right_of * b.right_of)
 
 
 COMPARED = {"genres": compare_genres, "tags": compare_tags}
@@ -195,12 +208,15 @@ def difference_of(paired):
     return {"difference": paired["difference"], "difference_low": low, "difference_high": high}
 
 
-def compare_pairs(a, b, artists):
-    """The part of a row that says how much better ``a`` is than ``b``, each (N,) booleans; artists: (N,) or None."""
-    if artists is None:
+def compare_pairs(a, b, artists, parts=1):
+    """The part of a row that says how much better ``a`` is than ``b``, each (N,); artists: (N,) or None.
+
+    parts: see :func:`statistics.sign_flip`.
+    """
+    if artists is None and parts == 1:
         p, over = statistics.mcnemar(a, b), "tracks"
     else:
-        p, over = statistics.sign_flip(a, b, artists), "artists"
+        p, over = statistics.sign_flip(a, b, artists, parts), "seeds" if artists is None else "artists"
     return {**difference_of(statistics.paired_bootstrap(a, b, artists)), "p": p, "p_over": over}
 
 
@@ -227,7 +243,7 @@ def warnings(found):
 def footnotes(rows, baseline):
     """How to read the intervals and the last two columns."""
     names = {over: [row["result"] for row in rows if row.get("resampled", "tracks") == over] for over in TESTS}
-    mixed = all(names.values())
+    mixed = sum(map(bool, names.values())) > 1
     lines = [f"intervals over {over}" + (f": {', '.join(of)}" if mixed else "") for over, of in names.items() if of]
     if not any("difference" in row for row in rows):
         return lines
@@ -240,7 +256,8 @@ def footnotes(rows, baseline):
             f"{what}: against the {best} result on the same tracks",
             "it was picked on these very tracks, so its lead is flattered; --baseline names another",
         ]
-    lines += [f"p over {over}: {test}" for over, test in TESTS.items() if over in {row.get("p_over") for row in rows}]
+    over = {row.get("p_over") for row in rows}
+    lines += [f"p over {'tracks' if key == 'seeds' else key}: {test}" for key, test in TESTS.items() if key in over]
     if comparisons > 1:
         lines.append(f"with {comparisons} comparisons, hold p against {0.05 / comparisons:.3f} rather than 0.05")
     return lines

@@ -110,6 +110,18 @@ class Result:
         return f"{name}, {layer}" if kind in ("encoder", "random") and layer not in (None, "backbone") else name
 
     @property
+    def right(self):
+        """Whether each track's genre was found, 1 or 0, by track_id; of :func:`mean_of_seeds` the share of seeds."""
+        if "right" in self.tables:
+            return self.tables["right"]
+        return (self.predictions["truth"] == self.predictions["prediction"]).astype(float)
+
+    @property
+    def right_of(self):
+        """Of how many seeds ``right`` is a share."""
+        return self.num_seeds if "right" in self.tables else 1
+
+    @property
     def score(self):
         """On the test tracks: the ``main`` figure."""
         return self.metrics[self.main]
@@ -319,6 +331,36 @@ def over_seeds(found):
     return dataclasses.replace(found[0], seeds=seeds, num_seeds=len(found))
 
 
+def mean_of_seeds(found):
+    """Results that differ in the seed alone as one, named by the first: the means of its figures and of ``right``.
+
+    Raises :class:`utils.UserError` where they are of several kinds.
+    """
+    first, order = found[0], found[0].predictions.index
+    if {one.task for one in found} != {"genres"} or any(one.num_seeds > 1 for one in found):
+        raise utils.UserError("--seeds takes results of genres, each of one seed")
+    check_alike(found, "be seeds of one another")
+    kinds, folders = {(one.network_name, one.protocol) for one in found}, {one.folder for one in found}
+    if len(kinds) > 1 or len(folders) < len(found):
+        raise utils.UserError(f"--seeds {first.name} …: these are not one network and protocol by several seeds")
+    right = sum(one.right.loc[order] for one in found) / len(found)
+    numbers = [name for name, value in first.metrics.items() if isinstance(value, float)]
+    metrics = {name: value for name, value in first.metrics.items() if not name.endswith("_ci95")}
+    metrics |= {name: float(np.mean([one.metrics[name] for one in found])) for name in numbers}
+    metrics["accuracy_ci95"] = statistics.bootstrap_interval(right.to_numpy(), artists_of(*found))
+    mean = over_seeds(found)
+    by_validation = mean.seeds.get("validation_accuracy", {}).get("mean")
+    tables = {**first.tables, "right": right}
+    return dataclasses.replace(mean, metrics=metrics, validation_accuracy=by_validation, tables=tables)
+
+
+def check_alike(found, what):
+    """Raises :class:`utils.UserError` where results are not of the same tracks, genres and labels."""
+    alike = [(one.genres, one.train_split, one.label_fraction) for one in found]
+    if not all(same_tracks(found[0], one) for one in found) or any(one != alike[0] for one in alike):
+        raise utils.UserError(f"only results of the same tracks, genres and labels can {what}")
+
+
 def together(found):
     """What several results on the same tracks say together: the mean of their probabilities.
 
@@ -326,9 +368,7 @@ def together(found):
     """
     first, order = found[0], found[0].predictions.index
     columns = [PROBABILITY + genre for genre in first.genres]
-    alike = [(one.genres, one.train_split, one.label_fraction) for one in found]
-    if not all(same_tracks(first, one) for one in found) or any(one != alike[0] for one in alike):
-        raise utils.UserError("only results of the same tracks, genres and labels can speak together")
+    check_alike(found, "speak together")
     mean = np.mean([result.predictions.loc[order, columns] for result in found], axis=0)
     network = {**dict.fromkeys(first.network), "kind": f"mean of {len(found)}", "head": {}}
     names = ("dataset", "n_train", "train_split", "test_split", "label_fraction")

@@ -63,10 +63,10 @@ def bootstrap_interval(values, artists=None, resamples=RESAMPLES, seed=0):
 def paired_bootstrap(correct_a, correct_b, artists=None, resamples=RESAMPLES, seed=0):
     """Difference in accuracy a − b on the same tracks: ``{"difference": float, "ci95": [low, high]}``.
 
-    ``correct_a`` and ``correct_b`` are (N,) booleans in the same order of tracks. Tracks are drawn in pairs,
-    so what is hard for both cancels: the interval is narrower than two intervals held side by side suggest.
+    ``correct_a`` and ``correct_b`` are (N,) in the same order of tracks, booleans or shares of seeds. Tracks are
+    drawn in pairs, so what is hard for both cancels: the interval is narrower than two intervals side by side suggest.
     """
-    difference = _booleans(correct_a).astype(float) - _booleans(correct_b)
+    difference = np.asarray(correct_a, dtype=float) - np.asarray(correct_b, dtype=float)
     return {"difference": float(difference.mean()), "ci95": bootstrap_interval(difference, artists, resamples, seed)}
 
 
@@ -83,14 +83,17 @@ def mcnemar(correct_a, correct_b):
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue)
 
 
-def sign_flip(correct_a, correct_b, artists):
+def sign_flip(correct_a, correct_b, artists=None, parts=1):
     """Two-sided p that two classifiers are equally good on the same artists: :func:`mcnemar` for whole artists.
 
     If they are equally good, each artist's difference in right tracks could as well have the other sign: a fair coin
-    for each artist (Fisher's randomisation test). The distribution of the sum is exact, built artist by artist.
+    for each artist, or track where no artists are given (Fisher's randomisation test). The distribution of the sum is
+    exact, built artist by artist. ``correct_a`` and ``correct_b`` (N,) may be shares of seeds, of which ``parts`` of
+    a difference are whole numbers.
     """
-    difference = _booleans(correct_a).astype(float) - _booleans(correct_b)
-    sums = np.abs(per_artist(difference[:, None], artists)).astype(int).ravel()
+    difference = np.rint(parts * (np.asarray(correct_a, dtype=float) - np.asarray(correct_b, dtype=float)))
+    sums = difference if artists is None else per_artist(difference[:, None], artists)
+    sums = np.abs(sums).astype(int).ravel()
     chance = np.zeros(2 * sums.sum() + 1)  # of each sum from −most to most
     chance[sums.sum()] = 1
     for one in sums[sums > 0]:

@@ -186,6 +186,35 @@ def test_results_speak_together_by_their_mean_probability(experiments, capsys):
         run(capsys, "154874/linear", "154874/others", "--together")
 
 
+def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
+    for name, skill in (("weak", 0.5), ("weak_2", 0.6), ("strong", 1.0), ("strong_2", 1.1), ("strong_3", 1.2)):
+        write_transfer(experiments / "203311", name, skill=skill)
+    weak, strong = ([f"203311/{name}" for name in names]
+                    for names in (("weak", "weak_2"), ("strong", "strong_2", "strong_3")))  # fmt: skip
+    lines, rows = run(capsys, "154874/mlp", "--seeds", *weak, "--seeds", *strong, "--baseline", weak[0])
+    tables = {name: pd.read_csv(experiments / name / "predictions.csv") for name in [*weak, *strong]}
+    right = {name: (table["truth"] == table["prediction"]).to_numpy() for name, table in tables.items()}
+    a, b = (np.mean([right[name] for name in names], axis=0) for names in (strong, weak))
+    row = rows[strong[0]]
+    assert float(row["accuracy"]) == pytest.approx(a.mean())
+    assert [float(row["accuracy_low"]), float(row["accuracy_high"])] == statistics.bootstrap_interval(a)
+    assert f"{100 * a.mean():.1f} ± " in table_row(lines, strong[0])
+    assert table_row(lines, strong[0]).count("(3)") == 1
+    assert (row["compared_to"], row["p_over"]) == (weak[0], "seeds")
+    assert float(row["difference"]) == pytest.approx(a.mean() - b.mean())
+    assert float(row["p"]) == pytest.approx(statistics.sign_flip(a, b, parts=6))
+    assert rows[weak[0]]["p"] == ""
+    assert rows["154874/mlp"]["p_over"] == "seeds"  # against the two
+    assert "p over tracks: exact sign-flip test of the tracks' differences, each the mean over the seeds" in lines
+    for flags, message in (
+        (["--seeds", "154874/mlp", "203311/weak"], "not one network and protocol"),
+        (["--seeds", weak[0], weak[0]], "not one network and protocol"), (["--seeds", "154874"], "means several"),
+        (["--seeds", *weak, "--together"], "not with --seeds"), ([], "which results"),
+    ):  # fmt: skip
+        with pytest.raises(utils.UserError, match=message):
+            run(capsys, *flags)
+
+
 def test_results_on_tracks_of_known_artists_are_compared_by_artist(experiments, capsys):
     artists = [f"{number // 8}" for number in range(200)]
     write_transfer(experiments / "203311", "named", skill=0.5, artists=artists)

@@ -97,6 +97,16 @@ def test_the_sign_flip_test_is_mcnemars_where_each_track_has_its_artist():
     assert statistics.sign_flip(a, [0, 0, 0, 0, 0], list("aaabb")) == pytest.approx(0.5)
 
 
+def test_the_sign_flip_test_of_means_over_seeds_is_that_of_all_sign_patterns():
+    chance = np.random.default_rng(3)
+    a, b = ((chance.random((3, 10)) < share).mean(0) for share in (0.8, 0.4))
+    difference = a - b
+    signs = 1 - 2 * ((np.arange(2**10)[:, None] >> np.arange(10)) & 1)
+    expected = (np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9).mean()
+    assert statistics.sign_flip(a, b, parts=9) == pytest.approx(expected)
+    assert 0.001 < expected < 0.9
+
+
 def test_over_artists_the_test_keeps_its_level_and_over_tracks_it_does_not():
     (a, artists), chance = simulated(), np.random.default_rng(1)
     b = np.where(chance.random((200, 60, 1)) < 0.5, 1 - a.reshape(200, 60, 5), a.reshape(200, 60, 5)).reshape(200, -1)
