@@ -64,7 +64,7 @@ def paired_bootstrap(correct_a, correct_b, artists=None, resamples=RESAMPLES, se
     """Difference in accuracy a − b on the same tracks: ``{"difference": float, "ci95": [low, high]}``.
 
     ``correct_a`` and ``correct_b`` are (N,) in the same order of tracks, booleans or shares of seeds. Tracks are
-    drawn in pairs, so what is hard for both cancels: the interval is narrower than two intervals side by side suggest.
+    drawn in pairs, so what is hard for both cancels: the interval is narrower than two side by side suggest.
     """
     difference = np.asarray(correct_a, dtype=float) - np.asarray(correct_b, dtype=float)
     return {"difference": float(difference.mean()), "ci95": bootstrap_interval(difference, artists, resamples, seed)}
