@@ -13,6 +13,7 @@ the tracks, all of this is over artists: the tracks of one are not independent (
 Taggers (transfer.py --labels) have a table of their own, by PR-AUC and the paired bootstrap, without a p.
 """
 
+import math
 from pathlib import Path
 
 import utils
@@ -49,6 +50,7 @@ TESTS = {  # what p is, by what is drawn
     "artists": "exact sign-flip test of the artists' differences",
     "seeds": "exact sign-flip test of the tracks' differences, each the mean over the seeds",
 }
+THESE_SEEDS = "of several seeds: what other tracks might say of these very networks; other seeds are not in it"
 
 
 def get_args_parser():
@@ -103,7 +105,8 @@ def main(args):
                      for rows, lines in parts]  # fmt: skip
             temporary.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     if args.html:
-        for experiment in sorted({result.folder.parent for result in [*found, *([baseline] if baseline else [])]}):
+        single = [*found, *(one for group in groups for one in group), *([baseline] if baseline else [])]
+        for experiment in sorted({result.folder.parent for result in single}):
             print(report.write_report(experiment))
     if args.markdown:
         print(args.markdown)
@@ -197,7 +200,7 @@ def compare_tags(a, b, artists):
 def compare_genres(a, b, artists):
     """The part of a row that says how much better ``a`` is than ``b``; artists: (N,) or None."""
     right = [one.right.loc[a.right.index].to_numpy() for one in (a, b)]
-    return compare_pairs(*right, artists, a.right_of * b.right_of)
+    return compare_pairs(*right, artists, math.lcm(a.right_of, b.right_of))
 
 
 COMPARED = {"genres": compare_genres, "tags": compare_tags}
@@ -258,6 +261,8 @@ def footnotes(rows, baseline):
         ]
     over = {row.get("p_over") for row in rows}
     lines += [f"p over {'tracks' if key == 'seeds' else key}: {test}" for key, test in TESTS.items() if key in over]
+    if any(row["result"].endswith(" seeds)") for row in rows):
+        lines.append(f"intervals and p {THESE_SEEDS}")
     if comparisons > 1:
         lines.append(f"with {comparisons} comparisons, hold p against {0.05 / comparisons:.3f} rather than 0.05")
     return lines

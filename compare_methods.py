@@ -90,7 +90,7 @@ def write(table, args, out):
         temporary.write_text("\n".join(parts), encoding="utf-8")
     for dataset, rows in table.items():
         series = [(row["method"], row["accuracy"], row["accuracy_ci95"]) for row in rows]
-        title = f"{dataset}: accuracy on {rows[0]['n_test']} test tracks, 95 % intervals"
+        title = f"{dataset}: accuracy on {rows[0]['n_test']} {rows[0]['test_split']} tracks, 95 % intervals"
         chance = 1 / len(rows[0]["genres"])
         plots.write(out / f"methods_{dataset}.png", plots.interval_bars, series, chance, title=title)
 
@@ -160,7 +160,7 @@ def markdown(dataset, rows, args):
         ]
         for row in rows
     ]
-    title = f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} test tracks"
+    title = f"### {dataset}: {args.num_epochs} epochs, {rows[0]['n_test']} {rows[0]['test_split']} tracks"
     title += f" of {rows[0]['n_resampled']} artists" if rows[0].get("resampled") == "artists" else ""
     return f"{title}\n\n{tables.markdown(HEADINGS, cells, 'llrrrrrr')}\n"
 

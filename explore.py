@@ -141,9 +141,12 @@ def about(folder):
 
 def caution(result):
     """Which predictions say how good the classifier of a result is; "" where there is none."""
-    return "" if result is None else (
-        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks and "
-        "chosen on the validation tracks. How good it is, the test tracks say: show them only."
+    if result is None:
+        return ""
+    chosen = " and chosen on the validation tracks" if result.chosen.get("by", "validation") == "validation" else ""
+    return (
+        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks{chosen}. "
+        "How good it is, the test tracks say: show them only."
     )
 
 

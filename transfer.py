@@ -296,7 +296,7 @@ def head_on_frozen(given, seed):
     )  # fmt: skip
     number = len(labelled)
     if given.flags.refit:
-        known, labels = torch.cat([train, validation]).mean(1), torch.cat([task.labels[0][labelled], task.labels[1]])
+        known, labels = torch.cat([train.mean(1), validation.mean(1)]), torch.cat(task.labels[:2])
         task.kind.refit(head, known, labels, chosen["C"])
         number = len(labels)
     seen = test.mean(1) if test.ndim == 3 else apply(head[:2], test)[:, 0]  # of several layers, their learned mixture

@@ -241,8 +241,9 @@ def precision_flags(group):
 
 
 def flags(text):
-    """Flags of another script as one text, which ``shlex.split`` takes apart; not those that name an experiment."""
-    return _without(text, dict.fromkeys(OF_EXPERIMENTS, "this command makes the experiments itself"))
+    """Flags of another script as one text, which ``shlex.split`` takes apart; not those that the caller gives."""
+    given = dict.fromkeys(("--dataset", "--data_dir", "--seed"), "this command has such a flag itself")
+    return _without(text, {**dict.fromkeys(OF_EXPERIMENTS, "this command makes the experiments itself"), **given})
 
 
 def genre_flags(text):
@@ -252,7 +253,8 @@ def genre_flags(text):
 
 def validation_flags(text):
     """:func:`genre_flags` where validation tracks are to judge."""
-    return _without(genre_flags(text), {"--test_split": "runs are compared on validation tracks"})
+    why = "runs are compared on validation tracks"
+    return _without(genre_flags(text), dict.fromkeys(("--test_split", "--train_split", "--refit"), why))
 
 
 def _without(text, refused):

@@ -148,7 +148,8 @@ def card(folder):
     return CARD.format(
         network=f"{result.network['method']} {result.network['backbone']}", protocol=result.protocol,
         layer=result.network["layer"],
-        n_train=result.n_train, dataset=result.dataset, about=ABOUT.get(result.dataset, ""),
+        n_train=result.n_train, learned_from=result.train_split.replace("+", " and "),
+        dataset=result.dataset, about=ABOUT.get(result.dataset, ""),
         genres=", ".join(result.genres), num_genres=len(result.genres),
         sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
         window=1000 * experiment.settings.n_fft / experiment.settings.sample_rate,
@@ -216,7 +217,7 @@ Weights and figures only, no music.
 
 `{dataset}`: log-mel spectrograms at {sample_rate} Hz, windows of {window:.0f} ms, one every {seconds:.2f} s,
 in dB relative to the loudest moment of each 30 s clip. The network was pre-trained on the training tracks without
-their labels, the classifier learned from {n_train} of them.{about}
+their labels, the classifier learned from {n_train} {learned_from} tracks.{about}
 
 ## Made by
 

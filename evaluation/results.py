@@ -21,6 +21,7 @@ FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised
 BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
 PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre may have the name of another column
 TRUE = "true: "  # before each tag in the same place
+REFITTED = "training+validation"  # train_split of what has learned, at last, from both
 ARTIST = "artist"  # a column of predictions.csv that not every one has
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
@@ -100,7 +101,8 @@ class Result:
     @property
     def name(self):
         """``<experiment>/<transfer>``, as it can be given on the command line."""
-        return f"{self.folder.parent.name}/{self.folder.name}" if self.folder else self.network["kind"]
+        name = f"{self.folder.parent.name}/{self.folder.name}" if self.folder else self.network["kind"]
+        return f"{name} ({self.num_seeds} seeds)" if "right" in self.tables else name
 
     @property
     def network_name(self):
@@ -160,6 +162,11 @@ class Result:
         """What the intervals are over: "800 tracks", "412 artists"."""
         number = self.metrics.get("n_resampled", self.metrics.get("n_test"))
         return f"{'all' if number is None else number} {self.metrics.get('resampled', 'tracks')}"
+
+    @property
+    def before(self):
+        """What has to be said of a figure on validation tracks."""
+        return " before it learned from them, too" if self.train_split == REFITTED else ""
 
     @property
     def caution(self):
@@ -236,7 +243,7 @@ class Result:
             f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
             f"{len(self.genres)} genres, trained on {self.n_train}",
             f"  accuracy  {numbers['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f} over {self.over}"
-            f"{self.caution}; chance {chance:.3f}; validation {self.validation_accuracy:.3f})",
+            f"{self.caution}; chance {chance:.3f}; validation {self.validation_accuracy:.3f}{self.before})",
         ]
         for key, label in (("macro_f1", "macro-F1"), ("roc_auc", "ROC-AUC"), ("top5_accuracy", "top-5")):
             lines += [f"  {label:9} {numbers[key]:.3f}"] if numbers[key] is not None else []
@@ -313,7 +320,7 @@ class TagResult(Result):
             f"{self.protocol} on {self.dataset}, {self.network_name}: {numbers['n_test']} {self.test_split} tracks, "
             f"{len(self.genres)} tag{'s' * (len(self.genres) > 1)}, trained on {self.n_train}",
             f"  PR-AUC    {numbers['pr_auc']:.3f}  (95 % interval {pr_low:.3f} to {pr_high:.3f} over {self.over}"
-            f"{self.caution}; chance {chance:.3f}; validation {validation})",
+            f"{self.caution}; chance {chance:.3f}; validation {validation}{self.before})",
             f"  ROC-AUC   {numbers['roc_auc']:.3f}  ({roc_low:.3f} to {roc_high:.3f}; chance 0.500)",
         ]
         if self.seeds:
@@ -322,11 +329,17 @@ class TagResult(Result):
         return "\n".join(lines)
 
 
+OF_ONE_RUN = (  # flags that change no recipe
+    *("seed", "exp_path", "exp_dir", "data_dir", "device", "resume", "cache", "size", "tensorboard", "num_seeds"),
+    *("keep_features", "save_features", "knn_every", "checkpoint_minutes", "compile", "train_sizes", "sweep_layers"),
+)
+
+
 def over_seeds(found):
     """The first of the results of several seeds, with the spread of all: mean, std and interval of each figure."""
     if len(found) == 1:
         return found[0]
-    values = {name: [result.summary[name] for result in found] for name in found[0].over_seeds}
+    values = {name: [result.summary.get(name) for result in found] for name in found[0].over_seeds}
     seeds = {name: statistics.mean_std_interval(part) for name, part in values.items() if None not in part}
     return dataclasses.replace(found[0], seeds=seeds, num_seeds=len(found))
 
@@ -334,24 +347,51 @@ def over_seeds(found):
 def mean_of_seeds(found):
     """Results that differ in the seed alone as one, named by the first: the means of its figures and of ``right``.
 
-    Raises :class:`utils.UserError` where they are of several kinds.
+    Raises :class:`utils.UserError` where they are not that.
     """
     first, order = found[0], found[0].predictions.index
-    if {one.task for one in found} != {"genres"} or any(one.num_seeds > 1 for one in found):
-        raise utils.UserError("--seeds takes results of genres, each of one seed")
-    check_alike(found, "be seeds of one another")
-    kinds, folders = {(one.network_name, one.protocol) for one in found}, {one.folder for one in found}
-    if len(kinds) > 1 or len(folders) < len(found):
-        raise utils.UserError(f"--seeds {first.name} …: these are not one network and protocol by several seeds")
+    check_seeds(found)
     right = sum(one.right.loc[order] for one in found) / len(found)
-    numbers = [name for name, value in first.metrics.items() if isinstance(value, float)]
-    metrics = {name: value for name, value in first.metrics.items() if not name.endswith("_ci95")}
+    numbers = [k for k in first.metrics if all(isinstance(one.metrics.get(k), float) for one in found)]
+    metrics = {name: value for name, value in first.metrics.items() if isinstance(value, (int, str))}
     metrics |= {name: float(np.mean([one.metrics[name] for one in found])) for name in numbers}
-    metrics["accuracy_ci95"] = statistics.bootstrap_interval(right.to_numpy(), artists_of(*found))
-    mean = over_seeds(found)
-    by_validation = mean.seeds.get("validation_accuracy", {}).get("mean")
-    tables = {**first.tables, "right": right}
-    return dataclasses.replace(mean, metrics=metrics, validation_accuracy=by_validation, tables=tables)
+    tables, artists = {**first.tables, "right": right}, artists_of(*found)
+    if artists is not None:
+        tables["predictions"] = first.predictions.assign(**{ARTIST: artists})
+        metrics |= {"resampled": "artists", "n_resampled": len(set(artists))}
+    metrics["accuracy_ci95"] = statistics.bootstrap_interval(right.to_numpy(), artists)
+    means = {
+        name: np.mean(values) if None not in (values := [getattr(one, name) for one in found]) else None
+        for name in ("validation_accuracy", "crop_accuracy")
+    }
+    return dataclasses.replace(over_seeds(found), metrics=metrics, tables=tables, **means)
+
+
+def check_seeds(found):
+    """Raises :class:`utils.UserError` unless these are at least two of one recipe, by chance of their own each."""
+    name = f"--seeds {found[0].name} …"
+    if {one.task for one in found} != {"genres"} or any(one.num_seeds > 1 for one in found):
+        raise utils.UserError(f"{name}: takes results of genres, each of one seed")
+    check_alike(found, "be seeds of one another")
+    recipes = [recipe_of(one) for one in found]
+    differ = {key for one in recipes for key in one.keys() & recipes[0].keys() if one[key] != recipes[0][key]}
+    if differ:
+        raise utils.UserError(f"{name}: these differ in more than the seed: {', '.join(sorted(differ))}")
+    said = {one.predictions.sort_index().iloc[:, 2:].to_csv() for one in found}
+    origins = [(one.network.get("pretrained"), one.network.get("seed"), one.flags.get("seed")) for one in found]
+    twice = len(set(origins)) < len(found) and all(one.flags for one in found)
+    if len(found) < 2 or len(said) < len(found) or twice:
+        raise utils.UserError(f"{name}: takes two or more, each of another seed; here one is given twice")
+
+
+def recipe_of(result):
+    """{what: value} that seeds of one another have in common: of the result, and of its experiment's flags."""
+    configuration = utils.read_configuration(result.folder.parent).get("flags", {})
+    own = {name: getattr(result, name) for name in ("network_name", "protocol", "dataset", "n_train", "num_crops")}
+    both = {**{f"train --{name}": value for name, value in configuration.items()},
+            **{f"--{name}": value for name, value in result.flags.items()}}  # fmt: skip
+    kept = {name: value for name, value in both.items() if name.rpartition("--")[2] not in OF_ONE_RUN}
+    return {**kept, **own, "head": result.network.get("head")}
 
 
 def check_alike(found, what):
@@ -476,7 +516,12 @@ def choose(experiment, name):
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
     if name:
         return there[name]
-    return max(there.values(), key=lambda result: (result.task == "genres", result.validation_score or 0))
+    return max(there.values(), key=lambda result: (result.task == "genres", *by_validation(result)))
+
+
+def by_validation(result):
+    """What the best of several is the highest of: validation, and of equals what has learned from more tracks."""
+    return result.validation_score or 0, result.n_train or 0
 
 
 def check_crops(result):

@@ -11,7 +11,7 @@ import utils
 
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 DEFAULT = 0.01
-ROUGH, FINE = 1e-3, 1e-4  # the gradient at which a fit ends: to choose a penalty by, and to keep
+LEAST_BEHIND = 2
 MOST_FOLDS = 5
 
 
@@ -38,20 +38,18 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
     x, validation_x = (standardise(part).cpu().numpy() for part in (features, validation_features))
     y, validation_y = labels.cpu().numpy(), validation_labels.cpu().numpy()
     if on_validation:
-        fits = fit_path(x, y)
-        scores, by = [fit.score(validation_x, validation_y) for fit in fits], "validation"
-        best = fits[np.argmax(scores)]  # of equals, the strongest penalty
+        best, by = best_of_path(x, y, validation_x, validation_y), "validation"
     else:
         inverse_penalty, by = cross_validate(x, y)
-        best = logistic(inverse_penalty)
-    fill(linear, best.set_params(tol=FINE).fit(x, y))
+        best = logistic(inverse_penalty).fit(x, y)
+    fill(linear, best)
     return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
 
 
 def refit_linear_probe(head, features, labels, inverse_penalty):
     """As :func:`fit_linear_probe`, by a penalty that is chosen already."""
     head[0].measure(features)
-    fill(head[-1], logistic(inverse_penalty, FINE).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
+    fill(head[-1], logistic(inverse_penalty).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
 
 
 def fill(linear, fit):
@@ -110,17 +108,27 @@ def fit_side_by_side(linear, x, y, inverse_penalty):
     optimiser.step(objective)
 
 
-def fit_path(x, y):
-    """A rough fit for each of ``INVERSE_PENALTIES``: each starts where the one before ended, in half the time."""
-    moving = logistic(INVERSE_PENALTIES[0])
-    return [copy.copy(moving.set_params(C=inverse_penalty).fit(x, y)) for inverse_penalty in INVERSE_PENALTIES]
+def best_of_path(x, y, validation_x, validation_y):
+    """The regression of the ``INVERSE_PENALTIES`` that is right most often on validation; of equals, the strongest's.
+
+    From the strongest on, each starts where the one before ended. The weakest take the longest, and are the worst
+    where tracks are few: when two in a row are behind the best, the rest are not tried.
+    """
+    moving, best, reached, behind = logistic(INVERSE_PENALTIES[0]).set_params(warm_start=True), None, -1.0, 0
+    for inverse_penalty in INVERSE_PENALTIES:
+        score = moving.set_params(C=inverse_penalty).fit(x, y).score(validation_x, validation_y)
+        behind = behind + 1 if score < reached else 0
+        if score > reached:
+            best, reached = copy.copy(moving), score
+        if behind == LEAST_BEHIND:
+            break
+    return best
 
 
-def logistic(inverse_penalty, tolerance=ROUGH):
-    """One that begins where it was left, when it is fitted again."""
+def logistic(inverse_penalty):
     from sklearn.linear_model import LogisticRegression  # slow to import
 
-    return LogisticRegression(C=inverse_penalty, max_iter=1000, tol=tolerance, warm_start=True)
+    return LogisticRegression(C=inverse_penalty, max_iter=1000)
 
 
 def cross_validate(x, y):

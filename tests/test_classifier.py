@@ -37,16 +37,42 @@ def test_linear_probe_equals_scikit_learn(num_genres):
     assert accuracy > 1.5 / num_genres
 
 
-def test_each_penalty_ends_where_it_would_from_nothing():
+def test_the_path_finds_the_penalty_that_all_fits_from_nothing_would():
     torch.manual_seed(2)
-    features, labels = clusters(4, spread=4.0)
-    x, y = StandardScaler().fit_transform(features), labels.numpy()
-    fits = classifier.fit_path(x, y)
-    assert [fit.C for fit in fits] == list(classifier.INVERSE_PENALTIES)
-    for fit in fits:
-        alone = LogisticRegression(C=fit.C, max_iter=5000, tol=1e-6).fit(x, y)
-        difference = fit.decision_function(x) - alone.decision_function(x)
-        assert abs(difference).max() < 0.05 * abs(alone.decision_function(x)).max()
+    (features, labels), (others, truth) = clusters(4, spread=4.0), clusters(4, spread=4.0)
+    scaler = StandardScaler().fit(features)
+    x, y, validation_x = scaler.transform(features), labels.numpy(), scaler.transform(others)
+    alone = [LogisticRegression(C=c, max_iter=5000, tol=1e-6).fit(x, y) for c in classifier.INVERSE_PENALTIES]
+    scores = [fit.score(validation_x, truth.numpy()) for fit in alone]
+    found = classifier.best_of_path(x, y, validation_x, truth.numpy())
+    expected = alone[scores.index(max(scores))]
+    assert found.C == expected.C
+    difference = found.decision_function(x) - expected.decision_function(x)
+    assert abs(difference).max() < 0.02 * abs(expected.decision_function(x)).max()
+
+
+def test_weak_penalties_that_fall_behind_are_not_tried(monkeypatch):
+    tried = []
+
+    class Fit:
+        def set_params(self, C=None, **_):
+            self.C = C
+            return self
+
+        def fit(self, x, y):
+            tried.append(self.C)
+            return self
+
+        def score(self, x, y):
+            return {0.0001: 0.3, 0.001: 0.5, 0.01: 0.4, 0.1: 0.5, 1.0: 0.4, 10.0: 0.45}[self.C]
+
+    monkeypatch.setattr(classifier, "logistic", lambda c: Fit())
+    assert classifier.best_of_path(None, None, None, None).C == 0.001  # of equals, the strongest
+    assert tried == [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0]
+    monkeypatch.setattr(Fit, "score", lambda self, x, y: 1 - self.C)
+    tried.clear()
+    assert classifier.best_of_path(None, None, None, None).C == 0.0001
+    assert tried == [0.0001, 0.001, 0.01]
 
 
 def probe_without_validation(features, labels, validation_labels):
@@ -64,7 +90,7 @@ def test_without_validation_the_penalty_is_scikit_learns_cross_validation(per_ge
     features, labels = clusters(4, per_genre, spread=4.0)
     _, chosen = probe_without_validation(features, labels, labels)
     x = StandardScaler().fit_transform(features)
-    penalties, regression = {"C": classifier.INVERSE_PENALTIES}, LogisticRegression(max_iter=1000, tol=1e-3)
+    penalties, regression = {"C": classifier.INVERSE_PENALTIES}, LogisticRegression(max_iter=1000)
     search = GridSearchCV(regression, penalties, scoring="neg_log_loss", cv=folds).fit(x, labels)
     assert chosen["C"] == search.best_params_["C"]
     assert chosen["by"] == f"{folds}-fold cross-validation"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -187,30 +188,43 @@ def test_results_speak_together_by_their_mean_probability(experiments, capsys):
 
 
 def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
-    for name, skill in (("weak", 0.5), ("weak_2", 0.6), ("strong", 1.0), ("strong_2", 1.1), ("strong_3", 1.2)):
-        write_transfer(experiments / "203311", name, skill=skill)
+    for seed, (name, skill) in enumerate(zip(
+        ("weak", "weak_2", "strong", "strong_2", "strong_3"), (0.5, 0.6, 1.0, 1.1, 1.2), strict=True
+    )):  # fmt: skip
+        write_transfer(experiments / "203311", name, skill=skill, flags={"seed": seed})
     weak, strong = ([f"203311/{name}" for name in names]
                     for names in (("weak", "weak_2"), ("strong", "strong_2", "strong_3")))  # fmt: skip
     lines, rows = run(capsys, "154874/mlp", "--seeds", *weak, "--seeds", *strong, "--baseline", weak[0])
     tables = {name: pd.read_csv(experiments / name / "predictions.csv") for name in [*weak, *strong]}
     right = {name: (table["truth"] == table["prediction"]).to_numpy() for name, table in tables.items()}
     a, b = (np.mean([right[name] for name in names], axis=0) for names in (strong, weak))
-    row = rows[strong[0]]
+    row = rows[f"{strong[0]} (3 seeds)"]
     assert float(row["accuracy"]) == pytest.approx(a.mean())
+    crops = [json.loads((experiments / name / "result.json").read_text())["crop_accuracy"] for name in strong]
+    assert float(row["crop_accuracy"]) == pytest.approx(np.mean(crops))
     assert [float(row["accuracy_low"]), float(row["accuracy_high"])] == statistics.bootstrap_interval(a)
     assert f"{100 * a.mean():.1f} ± " in table_row(lines, strong[0])
     assert table_row(lines, strong[0]).count("(3)") == 1
-    assert (row["compared_to"], row["p_over"]) == (weak[0], "seeds")
+    assert (row["compared_to"], row["p_over"]) == (f"{weak[0]} (2 seeds)", "seeds")
     assert float(row["difference"]) == pytest.approx(a.mean() - b.mean())
     assert float(row["p"]) == pytest.approx(statistics.sign_flip(a, b, parts=6))
-    assert rows[weak[0]]["p"] == ""
+    assert rows[f"{weak[0]} (2 seeds)"]["p"] == ""
+    assert "other seeds are not in it" in "".join(lines)
     assert rows["154874/mlp"]["p_over"] == "seeds"  # against the two
     assert "p over tracks: exact sign-flip test of the tracks' differences, each the mean over the seeds" in lines
+    shutil.copytree(experiments / weak[0], experiments / "203311" / "copied")
+    write_transfer(experiments / "203311", "wider", skill=0.7, flags={"seed": 9, "lr": 0.1})
+    write_transfer(experiments / "203311", "same", skill=0.7, flags={"seed": 0})
     for flags, message in (
-        (["--seeds", "154874/mlp", "203311/weak"], "not one network and protocol"),
-        (["--seeds", weak[0], weak[0]], "not one network and protocol"), (["--seeds", "154874"], "means several"),
-        (["--seeds", *weak, "--together"], "not with --seeds"), ([], "which results"),
+        (["--seeds", "154874/mlp", weak[0]], "differ in more than the seed: protocol, train --method"),
+        (["--seeds", strong[0], "203311/wider", weak[0]], None), (["--seeds", weak[0], "203311/same"], "given twice"),
+        (["--seeds", weak[0], "203311/copied"], "given twice"), (["--seeds", weak[0]], "two or more"),
+        (["--seeds", "154874"], "means several"), (["--seeds", *weak, "--together"], "not with --seeds"),
+        ([], "which results"),
     ):  # fmt: skip
+        if message is None:
+            run(capsys, *flags)  # a flag that the others do not have says nothing
+            continue
         with pytest.raises(utils.UserError, match=message):
             run(capsys, *flags)
 

@@ -6,6 +6,7 @@ import torch
 from conftest import write_folder
 from torch import nn
 
+import utils
 from data import crops
 from data.folder import labels_of, open_folder
 from models import backbones
@@ -79,6 +80,15 @@ def test_each_track_passes_once_whoever_asks(held):
     torch.testing.assert_close(everything, expected)
     torch.testing.assert_close(first, expected[[3, 1]])
     torch.testing.assert_close(some, expected[[1, 7, 3]])
+
+
+def test_features_that_are_no_numbers_are_refused(held):
+    class Broken(Counting):
+        def forward(self, x):
+            return super().forward(x).log() * 0 + float("nan")
+
+    with pytest.raises(utils.UserError, match="features are not finite"):
+        FrozenFeatures(Broken(), cut()).of(held)
 
 
 def test_splits_are_told_apart(folder, held):

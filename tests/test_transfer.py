@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import transfer
 import utils
+from evaluation import results
 from models import backbones
 
 WANTED = "accuracy accuracy_ci95 macro_f1 macro_precision macro_recall roc_auc n_test n_train protocol dataset genres"
@@ -171,6 +172,9 @@ def test_refit_is_the_chosen_penalty_on_training_and_validation_together(run, fl
     theirs = fit.predict_proba(scaler.transform(features[30:]))
     np.testing.assert_allclose(probabilities(folder, result), theirs, atol=0.02)
     assert not np.allclose(probabilities(plain, result), probabilities(folder, result), atol=1e-4)
+    if "baseline" not in flags:  # of two that are equally good on validation, the one of more tracks answers
+        assert results.choose(run.pretrained.experiment, None).folder == folder.resolve()
+        assert "before it learned from them" in str(results.read(folder))
 
 
 # ------------------------------------------------------------------ frozen means frozen, and computed once

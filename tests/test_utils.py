@@ -352,6 +352,8 @@ def test_flags_as_one_text_can_be_taken_apart():
         (utils.flags, "--resu 1"), (utils.genre_flags, "--labels genres_all"), (utils.genre_flags, "--labels=t.csv"),
         (utils.genre_flags, "--resume 1"), (utils.validation_flags, "--test_split test"),
         (utils.validation_flags, "--labels t.csv"), (utils.validation_flags, "--test_s test"),
+        (utils.validation_flags, "--refit"), (utils.validation_flags, "--train_split validation"),
+        (utils.flags, "--seed 3"), (utils.flags, "--dataset=other"), (utils.genre_flags, "--data_dir there"),
     ],
 )  # fmt: skip
 def test_flags_of_other_scripts_leave_out_what_the_command_decides(read, text):

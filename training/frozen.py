@@ -53,7 +53,10 @@ class Cut:
         def work(tracks):
             return extract(network, self.views(crops, tracks, desc), self.device, self.bf16)
 
-        return shared_out(work, tracks).view(num_tracks, self.num_crops, -1)
+        features = shared_out(work, tracks).view(num_tracks, self.num_crops, -1)
+        if not features.sum().isfinite():
+            raise utils.UserError("the features are not finite: the network's weights, or an array, are no numbers")
+        return features
 
 
 class WholeVectors:

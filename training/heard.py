@@ -80,5 +80,5 @@ def best_linear(experiment, dataset):
         if (one.task, one.protocol, one.dataset, one.network["kind"]) == ("genres", "linear", dataset, "encoder")
         and one.crop_seconds and one.num_crops
     ]  # fmt: skip
-    whole = [one for one in fitting if one.train_split == "training"] or fitting
-    return max(whole, key=lambda one: one.validation_accuracy or 0, default=None)
+    whole = [one for one in fitting if one.train_split != "validation"] or fitting
+    return max(whole, key=results.by_validation, default=None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import augment
 import utils
 from data.folder import check_settings, open_folder
+from evaluation import results
 from models import backbones
 from models.rulers import RULERS
 from training.experiment import Experiment
@@ -144,7 +145,7 @@ def check_refit(args, protocol, settings, layer):
 
 def learned_from(flags):
     """The split that a classifier has learned from, in the words of result.json."""
-    return "training+validation" if flags.refit else flags.train_split
+    return results.REFITTED if flags.refit else flags.train_split
 
 
 def resolve_layer(layer, folder):
