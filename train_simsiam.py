@@ -183,7 +183,6 @@ from training.views import TrackViews, Views, check_batch
 def main(args):
     device = utils.pick_device(args.device)
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
 
     # -------- what to train on
     resumed = open_resumed(args) if args.resume else None

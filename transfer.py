@@ -202,7 +202,6 @@ from training.views import LabelledViews, Views
 def main(args):
     device = utils.pick_device(args.device)
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
     begin = time.perf_counter()
 
     experiment, folder = open_given(args)

@@ -318,7 +318,11 @@ def restore_chance(states):
 
 
 def pick_device(name):
-    """``auto`` → the GPU when there is one, else the CPU; else that, which :func:`device` has found to be there."""
+    """``auto`` → the GPU when there is one, else the CPU; else that, which :func:`device` has found to be there.
+
+    float32 means float32 from then on: cuDNN would round it to TensorFloat-32's ten bits. bfloat16 is for speed.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -17,7 +17,8 @@ import augment
 import utils
 
 PEAKS = {  # dense bfloat16 TFLOP/s of the data sheets; the first name that is part of the device's
-    "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "RTX 4090": 165,
+    "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200 NVL": 835, "H200": 989, "A100": 312,
+    "L40S": 362, "RTX 4090": 165,
 }  # fmt: skip
 # in a trace; ``item`` of a GPU's tensor is the first, and a copy from or to memory that is not pinned waits as well
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "Memcpy HtoD (Pageable", "Memcpy DtoH (Device -> Pageable")
@@ -55,7 +56,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.made_up import num_tracks_for, write_folder
 from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round
 
-FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 10, 2, 150, 25_000)
+FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 30, 2, 150, 25_000)
 QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
 
 
@@ -64,7 +65,6 @@ def main(args):
     if device.type == "cpu" and not args.quick:
         raise utils.UserError("there is no GPU here, and nothing else is measured: --quick rehearses it on a CPU")
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
     size = QUICK if args.quick else FULL
     peak = f"peak {peak_of(device)} TFLOP/s in bfloat16, by its data sheet" if peak_of(device) else "peak not known"
     rehearsal = "; a rehearsal: tiny sizes, which say nothing" if args.quick else ""
@@ -97,8 +97,9 @@ class Bench:
         return loop._replace(method=method, optimiser=optimiser)
 
     def rates(self):
-        yield "| network | batch | --aug | compiled | clips/s | of the bare loop | TFLOP/s | of the peak | memory |"
-        yield "|---|---:|---|---|---:|---:|---:|---:|---:|"
+        head = "clips/s | of the bare loop | TFLOP/s | of the peak | memory: a step's, all"
+        yield f"| network | batch | --aug | compiled | {head} |"
+        yield "|---|---:|---|---|---:|---:|---:|---:|---|"
         end = time.monotonic() + self.size.seconds
         for case in self.size.cases:
             flops = self.flops_of_clip(case)
@@ -134,9 +135,16 @@ class Bench:
             torch.cuda.empty_cache()
             return "out of memory | | | | |"
         done, peak = real * batch * flops / 1e12, peak_of(self.device)
-        memory = f"{(torch.cuda.max_memory_allocated(self.device) - others) / 2**30:.1f} GiB" if on_gpu else "–"
         share = f"{done / peak:.0%}" if peak else "–"
-        return f"{real * batch:.0f} | {ratio:.3f} | {done:.3g} | {share} | {memory} |"
+        return f"{real * batch:.0f} | {ratio:.3f} | {done:.3g} | {share} | {self.memory(others if on_gpu else 0)} |"
+
+    def memory(self, others):
+        """The most that was held at once, less ``others`` bytes that were there before, and all of it."""
+        if self.device.type != "cuda":
+            return "–"
+        most = torch.cuda.max_memory_allocated(self.device)
+        step = f"{(most - others) / 2**30:.1f} GiB, " if others else ""
+        return f"{step}{most / 2**30:.1f} GiB"
 
     def flops_of_clip(self, case):
         """Of one track's views, forward and backward, as torch counts them."""
@@ -173,34 +181,40 @@ class Bench:
     def learning(self):
         """The same epochs in float32 on both devices: same seed, same weights, same crops, no augmentation.
 
-        By SGD: AdamW divides a gradient by its own size: where that is nothing but rounding, the step is chance.
+        And on the GPU in bfloat16, as it trains by default. By SGD: AdamW divides a gradient by its own size: where
+        that is nothing but rounding, the step is chance.
         """
         yield "| loss after 1 … 5 short epochs | " + " | ".join("12345") + " | largest difference | target |"
         yield "|---|" + "---:|" * 7
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
         case, curves = self.size.cases[-1], []
         folder = write_folder(self.work, case.bands, num_tracks_for(16 * self.size.steps))
-        for device in (torch.device("cpu"), self.device):
+        here = name_of(self.device)
+        runs = ((torch.device("cpu"), False, None), (self.device, False, 0.01), (self.device, True, 0.02))
+        for device, bf16, target in runs:
             loop = prepare(case._replace(flags=f"{case.flags} --optim SGD"), "none", 16, folder, device)
-            curves.append([real_epoch(loop, False, epoch)["loss"] for epoch in range(1, 6)])
-        off = max(abs(one - other) for one, other in zip(*curves, strict=True))
-        on_cpu, on_device = (" | ".join(f"{loss:.4f}" for loss in curve) for curve in curves)
-        yield f"| {case.name}, cpu | {on_cpu} | | |"
-        yield f"| {case.name}, {name_of(self.device)} | {on_device} | {off:.2g} | ≤ 0.01 |"
+            curves.append([real_epoch(loop, bf16, epoch)["loss"] for epoch in range(1, 6)])
+            off = max(abs(one - other) for one, other in zip(curves[0], curves[-1], strict=True))
+            what = f"{case.name}, {'bfloat16' if bf16 else 'float32'}, {here if target else 'cpu'}"
+            cells = " | ".join(f"{loss:.4f}" for loss in curves[-1])
+            yield f"| {what} | {cells} | {f'{off:.2g} | ≤ {target}' if target else '|'} |"
 
     def large_set(self):
         """Loading once, and an epoch."""
-        case, batch = self.size.cases[0], self.size.usual
+        case, batch, on_gpu = self.size.cases[0], self.size.usual, self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
         begin = time.perf_counter()
         loop = self.loop(case, batch, "spec", self.compiled, steps=self.size.tracks // batch)
         loaded = time.perf_counter() - begin
-        seconds = real_epoch(loop, self.device.type == "cuda", 1)["seconds"]
+        seconds = real_epoch(loop, on_gpu, 1)["seconds"]
         clips = len(loop.views) * batch
-        yield "| a large set | tracks of 30 s | clips/s | s to make and load | s of an epoch | target |"
-        yield "|---|---:|---:|---:|---:|---:|"
+        head = "tracks of 30 s | clips/s | s to make and load | s of an epoch | target | of the peak | memory"
+        yield f"| a large set | {head} |"
+        yield "|---|---:|---:|---:|---:|---:|---:|---|"
         what = f"{case.name}, batch {batch}"
-        yield f"| {what} | {clips} | {clips / seconds:.0f} | {loaded:.1f} | {seconds:.1f} | ≤ 10 |"
+        peak, done = peak_of(self.device), clips / seconds * self.flops_of_clip(case) / 1e12
+        more = f"{f'{done / peak:.0%}' if peak else '–'} | {self.memory(0)}"
+        yield f"| {what} | {clips} | {clips / seconds:.0f} | {loaded:.1f} | {seconds:.1f} | ≤ 10 | {more} |"
 
 
 def peak_of(device):

@@ -59,7 +59,6 @@ def main(args):
 def forward_pass(experiment, folder, device):
     """(seconds, precision) of one pass over the crops of all tracks, in the precision in which a few are fastest."""
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
     network = experiment.method(device).encoder().to(memory_format=torch.channels_last)
     held = crops.load(folder, folder.tracks, device)
     few, seconds = torch.arange(min(13, len(held))), {}

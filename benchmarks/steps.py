@@ -72,7 +72,6 @@ FORMATS = (torch.channels_last, torch.contiguous_format)
 def main(args):
     device = utils.pick_device(args.device)
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
     target, gains = 0.92 if device.type == "cuda" else 0.95, []
     print("| train_simsiam.py, steps/s | --aug | bare loop, at its best | real loop | ratio | target |")
     print("|---|---|---:|---:|---:|---:|")

@@ -6,7 +6,7 @@ import soundfile
 
 import augment
 import utils
-from benchmarks import augmentations
+from benchmarks import augmentations, start
 
 
 @pytest.fixture
@@ -58,3 +58,10 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path):
         run("--verify", tmp_path)
     with pytest.raises(SystemExit):  # neither of the two
         run()
+
+
+def test_a_start_ends_with_the_first_bar():
+    bar = "import sys, time; print('loading', file=sys.stderr); sys.stderr.write('epoch 1:   0%|   |'); time.sleep(60)"
+    assert start.seconds_to_bar(["-c", bar]) < 20
+    with pytest.raises(utils.UserError, match="ends without a bar: .*no such set"):
+        start.seconds_to_bar(["-c", "raise SystemExit('no such set')"])
