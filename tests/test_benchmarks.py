@@ -61,7 +61,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path):
 
 
 def test_a_start_ends_with_the_first_bar():
-    bar = "import sys, time; print('loading', file=sys.stderr); sys.stderr.write('epoch 1:   0%|   |'); time.sleep(60)"
+    bar = "import sys, time; print(1, file=sys.stderr); sys.stderr.write('epoch 1:   0%|   |'); time.sleep(60)"
     assert start.seconds_to_bar(["-c", bar]) < 20
-    with pytest.raises(utils.UserError, match="ends without a bar: .*no such set"):
+    with pytest.raises(utils.UserError, match=r"ends without a bar: .*no such set"):
         start.seconds_to_bar(["-c", "raise SystemExit('no such set')"])
