@@ -376,7 +376,8 @@ def check_seeds(found):
     recipes = [recipe_of(one) for one in found]
     differ = {key for one in recipes for key in one.keys() & recipes[0].keys() if one[key] != recipes[0][key]}
     if differ:
-        raise utils.UserError(f"{name}: these differ in more than the seed: {', '.join(sorted(differ))}")
+        shown = ", ".join(sorted(differ, key=lambda key: ("-" in key, key))[:4]) + " …" * (len(differ) > 4)
+        raise utils.UserError(f"{name}: these differ in more than the seed: {shown}")
     said = {one.predictions.sort_index().iloc[:, 2:].to_csv() for one in found}
     origins = [(one.network.get("pretrained"), one.network.get("seed"), one.flags.get("seed")) for one in found]
     twice = len(set(origins)) < len(found) and all(one.flags for one in found)
