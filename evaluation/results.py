@@ -379,18 +379,26 @@ def check_seeds(found):
         shown = ", ".join(sorted(differ, key=lambda key: ("-" in key, key))[:4]) + " …" * (len(differ) > 4)
         raise utils.UserError(f"{name}: these differ in more than the seed: {shown}")
     said = {one.predictions.sort_index().iloc[:, 2:].to_csv() for one in found}
-    origins = [(one.network.get("pretrained"), one.network.get("seed"), one.flags.get("seed")) for one in found]
+    origins = [
+        (*(one.network.get(key) for key in ("pretrained", "seed")), *(part.get("seed") for part in flags_of(one)))
+        for one in found
+    ]
     twice = len(set(origins)) < len(found) and all(one.flags for one in found)
     if len(found) < 2 or len(said) < len(found) or twice:
         raise utils.UserError(f"{name}: takes two or more, each of another seed; here one is given twice")
 
 
+def flags_of(result):
+    """(of its experiment, of the transfer): the flags that a result was made with."""
+    return utils.read_configuration(result.folder.parent).get("flags", {}), result.flags
+
+
 def recipe_of(result):
     """{what: value} that seeds of one another have in common: of the result, and of its experiment's flags."""
-    configuration = utils.read_configuration(result.folder.parent).get("flags", {})
     own = {name: getattr(result, name) for name in ("network_name", "protocol", "dataset", "n_train", "num_crops")}
-    both = {**{f"train --{name}": value for name, value in configuration.items()},
-            **{f"--{name}": value for name, value in result.flags.items()}}  # fmt: skip
+    pretraining, transfer = flags_of(result)
+    both = {**{f"train --{name}": value for name, value in pretraining.items()},
+            **{f"--{name}": value for name, value in transfer.items()}}  # fmt: skip
     kept = {name: value for name, value in both.items() if name.rpartition("--")[2] not in OF_ONE_RUN}
     return {**kept, **own, "head": result.network.get("head")}
 

@@ -212,6 +212,10 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     assert "other seeds are not in it" in "".join(lines)
     assert rows["154874/mlp"]["p_over"] == "seeds"  # against the two
     assert "p over tracks: exact sign-flip test of the tracks' differences, each the mean over the seeds" in lines
+    for seed in (1, 2):
+        one = write_experiment(experiments, f"30000{seed}", log=False, seed=seed)
+        write_transfer(one, "tuned", skill=0.5 + seed / 10, flags={"seed": 0})
+    run(capsys, "--seeds", "300001/tuned", "300002/tuned")  # the pre-training's seeds are seeds, too
     shutil.copytree(experiments / weak[0], experiments / "203311" / "copied")
     write_transfer(experiments / "203311", "wider", skill=0.7, flags={"seed": 9, "lr": 0.1})
     write_transfer(experiments / "203311", "same", skill=0.7, flags={"seed": 0})
