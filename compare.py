@@ -86,6 +86,10 @@ def main(args):
     if args.seeds and args.together:
         raise utils.UserError("--together takes single results: not with --seeds")
     groups = [[read_one("--seeds", name, args.exp_dir) for name in names] for names in args.seeds]
+    named = [result.folder for group in groups for result in group]
+    twice = [folder for folder in named if named.count(folder) > 1]
+    if twice:
+        raise utils.UserError(f"--seeds: {twice[0].parent.name}/{twice[0].name} is given twice")
     found = [*read_all(args.experiments, args.exp_dir), *map(results.mean_of_seeds, groups)]
     baseline = read_one("--baseline", args.baseline, args.exp_dir) if args.baseline else None
     kinds = {task: [result for result in found if result.task == task] for task in sorted({r.task for r in found})}

@@ -330,6 +330,7 @@ class TagResult(Result):
 
 
 OF_ONE_RUN = (  # flags that change no recipe
+    *("precision", "bf16"),  # which auto may take now this way, now that
     *("seed", "exp_path", "exp_dir", "data_dir", "device", "resume", "cache", "size", "tensorboard", "num_seeds"),
     *("keep_features", "save_features", "knn_every", "checkpoint_minutes", "compile", "train_sizes", "sweep_layers"),
 )
@@ -369,23 +370,28 @@ def mean_of_seeds(found):
 
 def check_seeds(found):
     """Raises :class:`utils.UserError` unless these are at least two of one recipe, by chance of their own each."""
-    name = f"--seeds {found[0].name} …"
+    first = found[0]
+    if len(found) < 2:
+        raise utils.UserError(f"--seeds takes two or more: name a single {first.name} without it, before them")
     if {one.task for one in found} != {"genres"} or any(one.num_seeds > 1 for one in found):
-        raise utils.UserError(f"{name}: takes results of genres, each of one seed")
+        raise utils.UserError(f"--seeds {first.name} …: takes results of genres, each of one seed")
     check_alike(found, "be seeds of one another")
-    recipes = [recipe_of(one) for one in found]
-    differ = {key for one in recipes for key in one.keys() & recipes[0].keys() if one[key] != recipes[0][key]}
-    if differ:
-        shown = ", ".join(sorted(differ, key=lambda key: ("-" in key, key))[:4]) + " …" * (len(differ) > 4)
-        raise utils.UserError(f"{name}: these differ in more than the seed: {shown}")
+    recipe = recipe_of(first)
+    for one in found[1:]:
+        other = recipe_of(one)
+        differ = [key for key in other.keys() & recipe.keys() if other[key] != recipe[key]]
+        if differ:
+            shown = ", ".join(sorted(differ, key=lambda key: ("-" in key, key))[:4]) + " …" * (len(differ) > 4)
+            what = f"{one.name} ({one.network_name}) is not a seed of {first.name} ({first.network_name})"
+            raise utils.UserError(f"--seeds: {what}: they differ in {shown}")
     said = {one.predictions.sort_index().iloc[:, 2:].to_csv() for one in found}
     origins = [
         (*(one.network.get(key) for key in ("pretrained", "seed")), *(part.get("seed") for part in flags_of(one)))
         for one in found
     ]
     twice = len(set(origins)) < len(found) and all(one.flags for one in found)
-    if len(found) < 2 or len(said) < len(found) or twice:
-        raise utils.UserError(f"{name}: takes two or more, each of another seed; here one is given twice")
+    if len(said) < len(found) or twice:
+        raise utils.UserError(f"--seeds {first.name} …: each has to be of another seed; here one is given twice")
 
 
 def flags_of(result):
@@ -405,9 +411,14 @@ def recipe_of(result):
 
 def check_alike(found, what):
     """Raises :class:`utils.UserError` where results are not of the same tracks, genres and labels."""
-    alike = [(one.genres, one.train_split, one.label_fraction) for one in found]
-    if not all(same_tracks(found[0], one) for one in found) or any(one != alike[0] for one in alike):
-        raise utils.UserError(f"only results of the same tracks, genres and labels can {what}")
+    first = found[0]
+    for one in found[1:]:
+        why = None if same_tracks(first, one) and one.genres == first.genres else "not of the same tracks and genres"
+        if not why and (one.train_split, one.label_fraction) != (first.train_split, first.label_fraction):
+            learned = (f"{each.n_train} tracks ({each.train_split})" for each in (one, first))
+            why = "it learned from {}, the other from {}".format(*learned)
+        if why:
+            raise utils.UserError(f"{one.name} and {first.name} cannot {what}: {why}")
 
 
 def together(found):

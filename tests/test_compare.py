@@ -220,7 +220,7 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     write_transfer(experiments / "203311", "wider", skill=0.7, flags={"seed": 9, "lr": 0.1})
     write_transfer(experiments / "203311", "same", skill=0.7, flags={"seed": 0})
     for flags, message in (
-        (["--seeds", "154874/mlp", weak[0]], "differ in more than the seed: protocol, train --method"),
+        (["--seeds", "154874/mlp", weak[0]], "is not a seed of 154874/mlp .*: they differ in protocol"),
         (["--seeds", strong[0], "203311/wider", weak[0]], None), (["--seeds", weak[0], "203311/same"], "given twice"),
         (["--seeds", weak[0], "203311/copied"], "given twice"), (["--seeds", weak[0]], "two or more"),
         (["--seeds", "154874"], "means several"), (["--seeds", *weak, "--together"], "not with --seeds"),
