@@ -20,7 +20,9 @@ def num_tracks_for(training):
 def write_folder(data_dir, bands, num_tracks, num_files=64):
     """A folder of uint8 log-mels (bands, 30 s) in 7 genres, of which eight tracks of ten are for training.
 
-    Tracks share ``num_files`` files: made quickly, and loaded like any others. Returns a :class:`data.folder.Folder`.
+    Tracks share ``num_files`` files: made quickly, and loaded like any others. Those of one file are of one
+    genre: a head that could learn nothing would look for it longer than any real one.
+    Returns a :class:`data.folder.Folder`.
     """
     settings = replace(logmel.default_settings(), n_mels=bands, dtype="uint8")
     frames, dataset, chance = settings.frames_in(SECONDS), f"made_up_{bands}", np.random.default_rng(0)
@@ -29,7 +31,7 @@ def write_folder(data_dir, bands, num_tracks, num_files=64):
         utils.save_array(path / f"{number}.npy", chance.integers(0, 256, (bands, frames), dtype=np.uint8))
     splits = (*["training"] * 8, "validation", "test")
     rows = [
-        (f"{n:06d}", f"{n % num_files}.npy", f"genre {n % GENRES}", splits[n % len(splits)], frames)
+        (f"{n:06d}", f"{n % num_files}.npy", f"genre {n % num_files % GENRES}", splits[n % len(splits)], frames)
         for n in range(num_tracks)
     ]
     utils.write_csv(path / "tracks.csv", COLUMNS, rows)
