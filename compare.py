@@ -21,6 +21,7 @@ import utils
 COLUMNS = (  # key of a row, heading, alignment
     ("result", "result", "l"),
     ("network", "network", "l"),
+    ("seed", "seed", "r"),
     ("protocol", "protocol", "l"),
     ("dataset", "dataset", "l"),
     ("n_train", "trained on", "r"),
@@ -33,10 +34,11 @@ COLUMNS = (  # key of a row, heading, alignment
     ("difference", "difference % [95 %]", "r"),
     ("p", "p", "r"),
 )
-OFTEN_EQUAL = ("protocol", "dataset", "n_train", "n_test")  # said once where they are
+OFTEN_EQUAL = ("seed", "protocol", "dataset", "n_train", "n_test")  # said once where they are
 CSV_COLUMNS = (
     *("result", "task", "method", "backbone", "baseline", "layer", "protocol"),
-    *("dataset", "train_split", "label_fraction", "n_train", "n_test", "num_seeds", "accuracy_mean", "accuracy_std"),
+    *("dataset", "train_split", "label_fraction", "n_train", "n_test"),
+    *("seed", "num_seeds", "accuracy_mean", "accuracy_std"),
     *("pr_auc_mean", "pr_auc_std"),
     *("resampled", "n_resampled"),
     *("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"),
@@ -91,7 +93,7 @@ def main(args):
     if twice:
         raise utils.UserError(f"--seeds: {twice[0].parent.name}/{twice[0].name} is given twice")
     found = [*read_all(args.experiments, args.exp_dir), *map(results.mean_of_seeds, groups)]
-    baseline = read_one("--baseline", args.baseline, args.exp_dir) if args.baseline else None
+    baseline = baseline_of(args, groups, found) if args.baseline else None
     kinds = {task: [result for result in found if result.task == task] for task in sorted({r.task for r in found})}
     if baseline and baseline.task not in kinds:
         here = " and ".join(kinds)
@@ -115,6 +117,18 @@ def main(args):
     if args.markdown:
         print(args.markdown)
     print(args.out)
+
+
+def baseline_of(args, groups, found):
+    """What --baseline means: one result, of several seeds all of them. Raises :class:`utils.UserError`."""
+    baseline = read_one("--baseline", args.baseline, args.exp_dir)
+    for group, mean in zip(groups, found[len(found) - len(groups) :], strict=True):
+        if baseline.folder in [one.folder for one in group]:
+            return mean
+    others = [one for one in found if one.task == baseline.task and one.folder != baseline.folder]
+    if others and not any(results.same_tracks(one, baseline) for one in others):
+        raise utils.UserError(f"--baseline {baseline.name} was tested on other tracks than all the others")
+    return baseline
 
 
 def check_outputs(args):
@@ -179,6 +193,7 @@ def row_of(result, baseline):
     summary = result.summary
     row = {name: summary[name] for name in CSV_COLUMNS if name in summary}
     row |= {"result": result.name, "network": result.network_name, "method": result.network["method"]}
+    row["seed"] = results.seed_of(result)
     for name in ("accuracy", "macro_f1", "pr_auc", "roc_auc"):
         row[f"{name}_low"], row[f"{name}_high"] = summary.get(f"{name}_ci95") or (None, None)
     over_seeds = (result.seeds or {}).get(result.main)

@@ -27,6 +27,11 @@ def get_args_parser():
         help="experiment: its id under --exp_dir, or its path; without it the model that ships",
     )  # fmt: skip
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
+    parser.add_argument(
+        "--transfer", metavar="NAME",
+        help="whose features and predictions: the name of a result's folder in the experiment (default: the linear "
+        "classifier on the dataset that is best on validation)",
+    )  # fmt: skip
     parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--audio", metavar="DIR", help="folder of the tracks' audio files, which the page then plays")
@@ -66,8 +71,10 @@ LONG = 2000  # tracks, from which the map takes a while
 
 def main(args):
     out = Path(args.out)
-    if out.exists() and not (out.is_file() and out.suffix.lower() == ".html"):
-        raise utils.UserError(f"--out {args.out} is there, and no page (.html): name a new file")
+    if out.suffix.lower() != ".html":
+        raise utils.UserError(f"--out {args.out} does not end in .html, as a page does")
+    if out.exists() and not out.is_file():
+        raise utils.UserError(f"--out {args.out} is a folder: name a page in it")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
     check_settings(folder, experiment.settings)
@@ -75,7 +82,7 @@ def main(args):
     if args.embed_audio and not any(files):
         raise utils.UserError("--embed_audio needs the tracks' audio: give its folder as --audio")
     device = utils.pick_device(args.device)
-    ear = Ear.of(experiment, folder, device)
+    ear = Ear.of(experiment, folder, device, args.transfer)
     asked = args.neighbours and hear_own(ear, args.neighbours)  # refused before the long part, not after it
     features, probabilities = ear.hear(crops.load(folder, folder.tracks, device))
     space = explorer.Space(features)
@@ -90,7 +97,7 @@ def main(args):
     nearest = space.neighbours(args.num_neighbours)
     data = explorer.page_data(folder.tracks, features, nearest, args.seed, genres, probabilities, sounds)
     title = f"{folder.dataset}, heard by {experiment.folder.name}"
-    explorer.write_page(args.out, title, about(folder), data, caution(ear.result))
+    explorer.write_page(args.out, title, about(folder, features_of(ear)), data, caution(ear.result))
     print(args.out)
 
 
@@ -130,12 +137,21 @@ def embedded(tracks, files, args):
     return sounds
 
 
-def about(folder):
+def features_of(ear):
+    """What the tracks are heard by, in a few words."""
+    if ear.result:
+        return ear.result.network_name
+    flags = ear.experiment.flags
+    return f"{flags.method} {flags.backbone}"
+
+
+def about(folder, features):
     """What the map is, for whoever opens the page."""
     return (
-        f"Each point is one of the {len(folder.tracks):,} tracks of {folder.dataset}. Near points sound alike to the "
-        "model; how far apart two groups lie means little. The list of neighbours is exact: by the cosine distance "
-        "of all features, each standardised. The map is a t-SNE of their 50 principal components."
+        f"Each point is one of the {len(folder.tracks):,} tracks of {folder.dataset}. Near points sound alike to "
+        f"the model (features: {features}); how far apart two groups lie means little. The list of neighbours is "
+        "exact: by the cosine distance of all features, each standardised. The map is a t-SNE of their 50 principal "
+        "components."
     )
 
 
@@ -145,7 +161,8 @@ def caution(result):
         return ""
     chosen = " and chosen on the validation tracks" if result.chosen.get("by", "validation") == "validation" else ""
     return (
-        f"Predicted by {result.name}, which was trained on {result.n_train:,} {result.train_split} tracks{chosen}. "
+        f"Predicted by {result.name} ({result.network_name}), which was trained on {result.n_train:,} "
+        f"{result.train_split} tracks{chosen}. "
         "How good it is, the test tracks say: show them only."
     )
 

@@ -129,6 +129,8 @@ def check_places(args):
     """Raises :class:`utils.UserError`, before any work, for what cannot be written, or should not."""
     if args.csv:
         check_table(Path(args.csv), map(Path, args.files))
+    if args.timeline == "":
+        raise utils.UserError("--timeline= names no folder: leave the sign out, or name one")
     if args.timeline and Path(args.timeline).is_file():
         raise utils.UserError(f"--timeline {args.timeline} is a file: name a folder, or write --timeline last")
 
@@ -344,7 +346,8 @@ def show(answers, result, args, pictures):
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     elif answered:
-        print(f"by {result.name} ({result.protocol}, {result.network_name}{why_this(result, args)})")
+        how = f"{result.protocol}, {result.network_name}, {result.n_train:,} {result.train_split} tracks"
+        print(f"by {result.name} ({how}{why_this(result, args)})")
         lines = table(answered, lambda answer: kind.shown([*answer[result.task].items()], args.top))
         drawn = [str(path) for answer, path in zip(answers, pictures.values(), strict=False) if "genres" in answer]
         places = [args.csv, *(drawn if len(drawn) <= FEW else [args.timeline])]

@@ -252,7 +252,7 @@ def pretrain(folder, method, views, optimiser, monitor, flags, device):
         save()
         write_epoch(folder, method, log, flags)
         print(describe_epoch(row, flags.num_epochs))
-        warning = monitors.collapse_warning(row["std"], row["effective_rank"], row["dim"])
+        warning = monitors.collapse_warning(row["std"], row["effective_rank"], row["dim"], row["rows"])
         if warning and (last or epoch % 5 == 1):
             print(f"WARNING: {warning}")
 
@@ -293,6 +293,7 @@ def train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, devi
         "loss": loss,
         "std": monitors.normalised_std(z).item(),
         "effective_rank": monitors.effective_rank(z).item(),
+        "rows": len(z),
         "dim": z.shape[1],
         "lr": lr,
         "clips_per_second": len(views) * views.batch_size / seconds,

@@ -262,11 +262,12 @@ def print_summary(result, kind):
 
 
 def runs_of(given):
-    """A :class:`Run` for each seed, the same one where a seed changes nothing."""
-    train, seed = PROTOCOLS[given.flags.protocol], given.flags.seed
-    first = train(given, seed)
-    others = range(seed + 1, seed + given.flags.num_seeds)
-    return [first, *(train(given, other) if given.by_chance else first for other in others)]
+    """A :class:`Run` for each seed, one alone where a seed changes nothing."""
+    train, seed, number = PROTOCOLS[given.flags.protocol], given.flags.seed, given.flags.num_seeds
+    if number > 1 and not given.by_chance:
+        print(f"--num_seeds {number}: no seed changes this classifier, so it is trained and tested once")
+        number = 1
+    return [train(given, seed + other) for other in range(number)]
 
 
 def linear(given, seed):

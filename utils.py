@@ -111,7 +111,7 @@ class ScriptParser(argparse.ArgumentParser):
 
 def script_parser(doc):
     """An ArgumentParser whose description is the script's docstring."""
-    return ScriptParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter)
+    return ScriptParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter, allow_abbrev=False)
 
 
 def run(main, parser, argv=None):
@@ -122,10 +122,14 @@ def run(main, parser, argv=None):
         threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         with _terminable():
-            return main(args)
+            done = main(args)
+            sys.stdout.flush()
+            return done
     except UserError as error:
         line, status = f"error: {error}", 2
     except OSError as error:  # disk full, no permission …
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(128 + signal.SIGPIPE)
         line, status = f"error: {error}", 2
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
@@ -159,6 +163,18 @@ def _end_with_caller():
     """The standard input of a script that was begun by :func:`call` ends when the caller does, however that ends."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _nobody_reads():
+    """Whether who read what is printed has gone, as head does; then there is no need to say that it has."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # what was to be printed is gone from the buffer
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of what is left
+        return True
+    except OSError:  # there is no such file, as in a notebook
+        pass
+    return False
 
 
 def _is_of_memory(error):
@@ -734,6 +750,8 @@ def find_experiment(exp_path, exp_dir="exp"):
     for folder in (Path(exp_dir) / exp_path, Path(exp_path)):
         if (folder / "configuration.json").is_file():
             return folder
+    if (Path(exp_path).parent / "configuration.json").is_file() and Path(exp_path).is_dir():
+        raise UserError(f"{exp_path} is a folder inside the experiment {Path(exp_path).parent}: name that one")
     known = sorted((f.parent.name for f in Path(exp_dir).glob("*/configuration.json")), reverse=True)
     there = ", ".join(known[:20]) + (" …" if len(known) > 20 else "") if known else "none yet"
     raise UserError(f"no experiment '{exp_path}' under {Path(exp_dir).absolute()}; there are: {there}")

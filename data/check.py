@@ -33,6 +33,7 @@ LOOKED_FOR = {  # kind of finding → what is said where there is none of it
     "constant": "constant spectrograms",
     "silent": "mostly silent ones",
 }
+DULLER = 3  # of the 16 groups of bands below: so many fewer than usual that sound, and a network hears the difference
 SIGNATURE = (16, 32)  # mel bands × frames that a spectrogram is averaged to, to find candidates
 
 
@@ -58,7 +59,7 @@ def check_folder(folder):
     opened = open_folder(path.parent, path.name.removesuffix("_npy"), kinds=("spectrogram",))
     findings = [*check_index(opened), *check_counts(opened), *check_artists(opened)]
     readable, signatures, more = read_all(opened)
-    findings += more
+    findings += [*more, *check_bandwidth(opened, readable, signatures)]
     findings += describe_duplicates(opened.tracks, duplicate_groups(opened, readable, signatures))
     return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
 
@@ -176,6 +177,26 @@ def look_at(folder, row):
     silent = float((decibels.max(axis=0) <= folder.settings.db_min + CONSTANT_DB).mean())
     fault = "silent" if silent > SILENT_SHARE else None
     return fault, f"{row.track_id} ({row.split}): {silent:.0%}", signature_of(decibels)
+
+
+def check_bandwidth(folder, readable, signatures):
+    """Tracks whose upper bands are empty where those of most are not, as files of a lower sample rate leave them."""
+    if not len(readable):
+        return
+    sounds = signatures.reshape(-1, *SIGNATURE).max(2) > folder.settings.db_min + CONSTANT_DB  # (N, groups of bands)
+    highest = SIGNATURE[0] - sounds[:, ::-1].argmax(1)
+    usual = int(np.median(highest))
+    dull = np.flatnonzero((highest <= usual - DULLER) & sounds.any(1))
+    if len(dull):
+        text = (
+            f"tracks with nothing in the upper mel bands, where most have something ({len(dull):,}): of files of a "
+            "lower sample rate? A network hears that, and predict.py, which fills such bands in, hears it otherwise"
+        )
+        rows = folder.tracks.iloc[readable[dull]]
+        bands = highest[dull] * folder.settings.num_rows // SIGNATURE[0]
+        names = zip(rows["track_id"], rows["split"], bands, strict=True)
+        yield Finding("note", text, [f"{name} ({split}): {number} of {folder.settings.num_rows} bands"
+                                     for name, split, number in names])  # fmt: skip
 
 
 def read_decibels(folder, row):

@@ -75,16 +75,16 @@ def ridge_accuracy(train_features, train_labels, features, labels):
     return ((y @ x.T @ weights + target.mean(0)).argmax(1) == labels).float().mean()
 
 
-def collapse_warning(std, rank, dim):
+def collapse_warning(std, rank, dim, num_rows):
     """A plain sentence when the representation has collapsed, else None.
 
-    std: :func:`normalised_std`, rank: :func:`effective_rank`, both of the same (B, ``dim``) output.
+    std: :func:`normalised_std`, rank: :func:`effective_rank`, both of the same (``num_rows``, ``dim``) output.
     Warns when std is below ``MIN_STD_SHARE`` of 1/√dim (all tracks look the same), when the rank is below
-    ``MIN_RANK`` (all tracks lie in a few directions), or when either is not a number. The rank needs at least
-    some 50 rows: of fewer it cannot be high.
+    ``MIN_RANK`` (all tracks lie in a few directions), or when either is not a number. Of few rows the rank cannot be
+    high: then a quarter of what it can be is asked.
     """
     std, rank = float(std), float(rank)
-    min_std, min_rank = MIN_STD_SHARE * dim**-0.5, min(MIN_RANK, dim / 4)
+    min_std, min_rank = MIN_STD_SHARE * dim**-0.5, min(MIN_RANK, dim / 4, (num_rows - 1) / 4)
     if std >= min_std and rank >= min_rank:
         return None
     return (

@@ -19,6 +19,7 @@ from evaluation import checks, metrics, statistics, tables, tag_metrics
 FIRST_WORDS = {"random": "random", "statistics": "stats", "trained": "supervised"}  # of a network without a method
 # --baseline → kind of network
 BASELINES = {"random": "random", "stats": "statistics", "mfcc": "mfcc", "kmeans": "kmeans"}
+RULERS = {*BASELINES} - {"random"}
 PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre may have the name of another column
 TRUE = "true: "  # before each tag in the same place
 REFITTED = "training+validation"  # train_split of what has learned, at last, from both
@@ -108,8 +109,15 @@ class Result:
     def network_name(self):
         """What made the features, in a few words: ``simsiam frames, stage2+stats``, ``stats``."""
         kind, method, backbone, layer = (self.network[key] for key in ("kind", "method", "backbone", "layer"))
+        if self.only_rulers:
+            return layer
         name = " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
         return f"{name}, {layer}" if kind in ("encoder", "random") and layer not in (None, "backbone") else name
+
+    @property
+    def only_rulers(self):
+        """Whether the layers of a network were asked for, and it has no part in any of them."""
+        return self.network["kind"] in ("encoder", "random") and {*str(self.network["layer"]).split("+")} <= RULERS
 
     @property
     def right(self):
@@ -391,12 +399,21 @@ def check_seeds(found):
     ]
     twice = len(set(origins)) < len(found) and all(one.flags for one in found)
     if len(said) < len(found) or twice:
-        raise utils.UserError(f"--seeds {first.name} …: each has to be of another seed; here one is given twice")
+        why = "two say the same of every track or are of one seed, which some features do not depend on"
+        raise utils.UserError(f"--seeds {first.name} …: each has to be of another seed; here {why}")
 
 
 def flags_of(result):
     """(of its experiment, of the transfer): the flags that a result was made with."""
     return utils.read_configuration(result.folder.parent).get("flags", {}), result.flags
+
+
+def seed_of(result):
+    """That of the pre-training, or else of what is seeded without one; None where nobody knows, or of several."""
+    if result.num_seeds > 1 or not result.folder:
+        return None
+    pretraining, transfer = flags_of(result)
+    return (pretraining if result.network["method"] else transfer).get("seed")
 
 
 def recipe_of(result):

@@ -49,6 +49,15 @@ def test_a_clean_folder_has_no_findings(tmp_path):
     assert "nothing found" in check.describe(findings)
 
 
+def test_files_of_a_lower_sample_rate_are_named(tmp_path):
+    sounds, splits = clean()
+    sounds[7][24:] = -80  # of 32 bands
+    sounds[9][30:] = -80  # mp3 of less bits have that, too
+    sounds[10][:, 50:] = -80  # it sounds in the first half
+    found = messages(check.check_folder(write_folder(tmp_path, sounds, splits)), "upper mel bands")
+    assert [finding.tracks for finding in found] == [["007 (validation): 24 of 32 bands"]]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
 def test_duplicates_are_found_and_sorted_by_where_they_lie(tmp_path, dtype):
     sounds, splits = clean()

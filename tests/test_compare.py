@@ -90,6 +90,21 @@ def test_a_chosen_baseline(experiments, capsys):
         run(capsys, "203311", "--baseline", "154874")
 
 
+def test_a_baseline_of_other_tracks_is_refused(experiments, capsys):
+    write_transfer(experiments / "203311", "medium", seed=7, dataset="fma_medium")
+    with pytest.raises(utils.UserError, match="203311/medium was tested on other tracks than all the others"):
+        run(capsys, "154874", "--baseline", "203311/medium")
+
+
+def test_seeds_stand_beside_results_that_differ_in_them(experiments, capsys):
+    for seed in (3, 4):
+        one = write_experiment(experiments, f"30000{seed}", log=False, seed=seed)
+        write_transfer(one, "linear", skill=0.5 + seed / 10, flags={"seed": 0})
+    lines, rows = run(capsys, "300003", "300004")
+    assert [rows[f"30000{seed}/linear"]["seed"] for seed in (3, 4)] == ["3", "4"]
+    assert "seed" in lines[0].split()
+
+
 def test_different_tracks_datasets_and_splits_are_warned_of_and_not_compared(experiments, capsys):
     write_transfer(
         experiments / "203311", "medium", seed=7, dataset="fma_medium", train_split="validation", label_fraction=0.1
@@ -210,6 +225,8 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     assert float(row["p"]) == pytest.approx(statistics.sign_flip(a, b, parts=6))
     assert rows[f"{weak[0]} (2 seeds)"]["p"] == ""
     assert "other seeds are not in it" in "".join(lines)
+    again, _ = run(capsys, "154874/mlp", "--seeds", *weak, "--seeds", *strong, "--baseline", weak[1])
+    assert again == lines  # one of the group means the group
     assert rows["154874/mlp"]["p_over"] == "seeds"  # against the two
     assert "p over tracks: exact sign-flip test of the tracks' differences, each the mean over the seeds" in lines
     for seed in (1, 2):
@@ -221,8 +238,8 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     write_transfer(experiments / "203311", "same", skill=0.7, flags={"seed": 0})
     for flags, message in (
         (["--seeds", "154874/mlp", weak[0]], "is not a seed of 154874/mlp .*: they differ in protocol"),
-        (["--seeds", strong[0], "203311/wider", weak[0]], None), (["--seeds", weak[0], "203311/same"], "given twice"),
-        (["--seeds", weak[0], "203311/copied"], "given twice"), (["--seeds", weak[0]], "two or more"),
+        (["--seeds", strong[0], "203311/wider", weak[0]], None), (["--seeds", weak[0], "203311/same"], "of one seed"),
+        (["--seeds", weak[0], "203311/copied"], "of one seed"), (["--seeds", weak[0]], "two or more"),
         (["--seeds", "154874"], "means several"), (["--seeds", *weak, "--together"], "not with --seeds"),
         ([], "which results"),
     ):  # fmt: skip

@@ -84,6 +84,21 @@ def test_a_classifier_of_whole_tracks_finds_neighbours_of_a_longer_file(tmp_path
     assert len(capsys.readouterr().out.strip().splitlines()) == 1 + 10
 
 
+def test_a_named_classifier_speaks_in_place_of_the_best(pretrained, run_script, without_pictures):
+    call(transfer, pretrained.transfer("--protocol linear"))
+    call(transfer, pretrained.transfer("--protocol linear --layer stats"))
+    out = pretrained.data_dir.parent / "a.html"
+    command = f"{pretrained.where} --exp_path {pretrained.experiment.name} --out {out}"
+    run_script(explore, command)
+    assert "(features: simsiam conv8)" in out.read_text(encoding="utf-8")
+    run_script(explore, f"{command} --transfer tiny_linear_2")
+    text = out.read_text(encoding="utf-8")
+    assert "(features: stats)" in text
+    assert f"Predicted by {pretrained.experiment.name}/tiny_linear_2 (stats), which was trained on 24" in text
+    with pytest.raises(UserError, match="has no classifier 'tiny_mlp'; there are: tiny_linear, tiny_linear_2"):
+        call(explore, f"{command} --transfer tiny_mlp")
+
+
 def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
     (tmp_path / "none.wav").write_text("no music")
     command = f"{pretrained.where} --exp_path {pretrained.experiment.name}"
@@ -91,11 +106,11 @@ def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
         call(explore, f"{command} --neighbours {tmp_path}/none.wav")
     with pytest.raises(UserError, match="--embed_audio needs the tracks' audio"):
         call(explore, f"{command} --embed_audio 3")
-    with pytest.raises(UserError, match=r"none\.wav is there, and no page"):
+    with pytest.raises(UserError, match=r"none\.wav does not end in \.html"):
         call(explore, f"{command} --out {tmp_path}/none.wav")
     assert (tmp_path / "none.wav").read_text() == "no music"
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(UserError, match=r"folder\.html is there, and no page"):
+    with pytest.raises(UserError, match=r"folder\.html is a folder"):
         call(explore, f"{command} --out {tmp_path}/folder.html")
 
 

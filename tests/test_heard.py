@@ -67,6 +67,7 @@ def test_it_computes_as_the_classifier_did(pretrained, without_pictures, tmp_pat
 
 def test_only_a_linear_probe_on_the_own_network_and_dataset_speaks(pretrained, without_pictures):
     call(transfer, pretrained.transfer("--protocol linear --baseline stats"))
+    call(transfer, pretrained.transfer("--protocol linear --layer stats"))
     call(transfer, pretrained.transfer("--protocol mlp --hidden 8 --num_epochs 1"))
     experiment = Experiment.open(str(pretrained.experiment))
     assert best_linear(experiment, "tiny") is None

@@ -67,16 +67,25 @@ def test_effective_rank_sees_through_the_rounding_of_bfloat16():
 
 def test_collapse_warning_fires_on_the_collapsed_only():
     dim = 64
-    measure = lambda z: (monitors.normalised_std(z), monitors.effective_rank(z), dim)  # noqa: E731
+    measure = lambda z: (monitors.normalised_std(z), monitors.effective_rank(z), dim, len(z))  # noqa: E731
     assert monitors.collapse_warning(*measure(healthy())) is None
     point = torch.randn(1, dim, generator=generator()) + 0.001 * healthy()
     assert "collapsing: std 0.0" in monitors.collapse_warning(*measure(point))
     few = torch.randn(512, 4, generator=generator()) @ torch.randn(4, dim, generator=generator())
     assert float(monitors.normalised_std(few)) > 0.9 * dim**-0.5  # its std alone looks healthy
     assert "effective rank 4.0 (" in monitors.collapse_warning(*measure(few))
-    assert monitors.collapse_warning(*measure(healthy(dim=8))[:2], 8) is None
-    assert monitors.collapse_warning(float("nan"), 10.0, dim)
-    assert "--lr" in monitors.collapse_warning(0.0, 1.0, dim)
+    assert monitors.collapse_warning(*measure(healthy(dim=8))[:2], 8, 512) is None
+    assert monitors.collapse_warning(float("nan"), 10.0, dim, 512)
+    assert "--lr" in monitors.collapse_warning(0.0, 1.0, dim, 512)
+
+
+def test_of_few_rows_no_high_rank_is_asked():
+    few = healthy()[:8]
+    std, rank = monitors.normalised_std(few), monitors.effective_rank(few)
+    assert rank < monitors.MIN_RANK
+    assert monitors.collapse_warning(std, rank, few.shape[1], len(few)) is None
+    line = torch.linspace(-1, 1, 8)[:, None] * torch.randn(1, 64, generator=generator())
+    assert "collapsing" in monitors.collapse_warning(std, monitors.effective_rank(line), 64, 8)
 
 
 def train_simsiam():
@@ -101,8 +110,8 @@ def test_the_warning_tells_a_sabotaged_simsiam_from_a_good_one(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "detach", lambda tensor: tensor)  # the stop-gradient
     sabotaged, lower_loss = train_simsiam()
     assert lower_loss < loss  # which is why the loss cannot tell
-    assert monitors.collapse_warning(monitors.normalised_std(good), monitors.effective_rank(good), 64) is None
-    assert monitors.collapse_warning(monitors.normalised_std(sabotaged), monitors.effective_rank(sabotaged), 64)
+    assert monitors.collapse_warning(monitors.normalised_std(good), monitors.effective_rank(good), 64, 256) is None
+    assert monitors.collapse_warning(monitors.normalised_std(sabotaged), monitors.effective_rank(sabotaged), 64, 256)
 
 
 def clusters(tracks, dim=16, genres=5, seed=0):

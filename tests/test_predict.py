@@ -272,7 +272,7 @@ def test_the_table_shows_the_likeliest_and_counts_what_is_right(home, ask, capsy
     common = f"--exp_path {folder.parent} --transfer {folder.name} --device cpu"
     call(predict, f"{common} --top 2 --truth {truth} {names}")
     speaker, header, *lines, last = capsys.readouterr().out.splitlines()
-    assert speaker == f"by {folder.parent.name}/{folder.name} (linear, stats)"
+    assert speaker == f"by {folder.parent.name}/{folder.name} (linear, stats, 15 training tracks)"
     assert header.split() == ["file", "true", "genre", "genres"]
     for line, answer, row in zip(lines, answers, rows, strict=True):
         (first, p), (second, q), _ = answer["genres"].items()

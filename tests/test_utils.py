@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from multiprocessing.pool import ThreadPool
 
@@ -26,6 +27,41 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
         utils.run(main, argparse.ArgumentParser(), [])
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == "error: do this instead\n"
+
+
+@pytest.mark.parametrize("code", ["[print(n) for n in range(100_000)]", "print(1)"])
+def test_who_reads_the_first_lines_only_is_told_of_no_error(code):
+    main = f"lambda args: [time.sleep(1), {code}]"
+    run = f"import argparse, time, utils; utils.run({main}, argparse.ArgumentParser(), [])"
+    with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_another_broken_pipe_is_named(capsys):
+    def main(args):
+        raise BrokenPipeError("the worker has gone")
+
+    with pytest.raises(SystemExit) as exit_info:
+        utils.run(main, argparse.ArgumentParser(), [])
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: the worker has gone\n"
+
+
+def test_flags_are_written_out(capsys):
+    parser = utils.script_parser("One job.")
+    parser.add_argument("--timeline")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--timelin", "x.png"])
+    assert "did you mean --timeline?" in capsys.readouterr().err
+
+
+def test_a_folder_inside_an_experiment_is_none(tmp_path):
+    utils.write_json(tmp_path / "exp" / "111111" / "configuration.json", {})
+    (tmp_path / "exp" / "111111" / "tiny_linear").mkdir()
+    with pytest.raises(utils.UserError, match=r"is a folder inside the experiment .*111111: name that one"):
+        utils.find_experiment(str(tmp_path / "exp" / "111111" / "tiny_linear"))
 
 
 def test_a_lack_of_memory_is_one_line_and_other_failures_are_not_hidden(capsys):

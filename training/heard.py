@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+import utils
 from data import extractors, logmel
 from data.crops import crops_of_file
 from evaluation import results
@@ -33,12 +34,13 @@ class Ear:
     piece_seconds: float | None = None
 
     @classmethod
-    def of(cls, experiment, folder, device):
-        """As the best linear classifier on the dataset of ``folder`` hears, else as transfer.py would.
+    def of(cls, experiment, folder, device, name=None):
+        """As the classifier ``name`` hears; else the best linear one on the dataset of ``folder``, else transfer.py.
 
         Raises :class:`utils.UserError` where there is neither a classifier nor a pre-trained network.
         """
-        settings, result, head = folder.settings, best_linear(experiment, folder.dataset), None
+        settings, head = folder.settings, None
+        result = named(experiment, name) if name else best_linear(experiment, folder.dataset)
         if result:
             classifier = load_classifier(result, experiment, device)
             backbone, head = classifier.backbone, classifier.head
@@ -71,6 +73,15 @@ class Ear:
         return extract(self.backbone, x.split(cut.batch_size), cut.device, cut.bf16).mean(0).cpu().numpy()
 
 
+def named(experiment, name):
+    """The :class:`evaluation.results.Result` of this name. Raises :class:`utils.UserError` unless it tells genres."""
+    result = results.choose(experiment.folder, name)
+    if result.task != "genres":
+        raise utils.UserError(f"--transfer {name} tells {result.task}, not genres")
+    results.check_crops(result)
+    return result
+
+
 def best_linear(experiment, dataset):
     """The :class:`evaluation.results.Result` of the linear probe on the experiment's own network that is best on
     validation tracks of the dataset, None where there is none."""
@@ -78,7 +89,7 @@ def best_linear(experiment, dataset):
     fitting = [
         one for one in found
         if (one.task, one.protocol, one.dataset, one.network["kind"]) == ("genres", "linear", dataset, "encoder")
-        and one.crop_seconds and one.num_crops
+        and one.crop_seconds and one.num_crops and not one.only_rulers
     ]  # fmt: skip
     whole = [one for one in fitting if one.train_split != "validation"] or fitting
     return max(whole, key=results.by_validation, default=None)
