@@ -93,12 +93,12 @@ from training.networks import load_classifier
 
 def main(args):
     check_places(args)
+    files = find_files(args.files)
     device = utils.pick_device(args.device)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = results.choose(experiment.folder, args.transfer)
     check_kind(args, result)
     truth = read_truth(args.truth) if args.truth else {}
-    files = find_files(args.files)
     listen = Listener(experiment, result, files, args.num_crops, with_windows=args.timeline is not None)
     classify = functools.partial(logits_of, load_classifier(result, experiment, device), device, result.name)
     pictures = picture_names(files, args.timeline) if args.timeline else {}

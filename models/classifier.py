@@ -115,7 +115,7 @@ def best_of_path(x, y, validation_x, validation_y):
     where tracks are few: when two in a row are behind the best, the rest are not tried.
     """
     moving, best, reached, behind = logistic(INVERSE_PENALTIES[0]).set_params(warm_start=True), None, -1.0, 0
-    for inverse_penalty in INVERSE_PENALTIES:
+    for inverse_penalty in utils.progress(INVERSE_PENALTIES, desc="penalties"):
         score = moving.set_params(C=inverse_penalty).fit(x, y).score(validation_x, validation_y)
         behind = behind + 1 if score < reached else 0
         if score > reached:
