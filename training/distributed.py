@@ -164,9 +164,12 @@ def check_divides(batch_size):
 
 
 def check_compile(asked):
-    """Raises :class:`utils.UserError` for what has never been seen to end: compiled steps of several processes."""
+    """Raises :class:`utils.UserError` for compiled steps of several processes, which learn something else.
+
+    See docs/scale.md: what :func:`models.gather.gather` does inside a compiled graph has not the gradients it should.
+    """
     if asked and num_processes() > 1:
-        raise utils.UserError("--compile goes with one process: leave it out under torchrun")
+        raise utils.UserError("--compile goes with one process, several would learn wrongly: not under torchrun")
 
 
 def mine(batch):
