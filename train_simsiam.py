@@ -197,7 +197,6 @@ def main(args):
     flags = flags.but(batch_size=batch_size_for(flags.batch_size, len(train)))
     check_batch(flags.batch_size, len(train))
     distributed.check_divides(flags.batch_size)
-    distributed.check_compile(flags.compile)
     num_frames = folder.settings.frames_in(flags.crop_seconds)
     check_fits(flags, folder.settings.num_rows, num_frames)
     augmentation = augment.build(flags.aug, folder.settings, flags.lam, flags.aug_p)

@@ -332,7 +332,6 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     """Backbone and head on augmented crops of the labelled tracks; ``options`` are those of ``fit``."""
     task, cut, flags = given.task, given.cut, given.flags
     distributed.check_divides(recipe.batch_size)
-    distributed.check_compile(flags.compile)
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     labels = task.kind.targets(task.labels[0], len(task.genres))

@@ -13,8 +13,10 @@ from torch.distributed.nn.functional import all_reduce
 
 def gather(x, dim=0):
     """The parts ``x`` of all processes along ``dim``, in their order, with their gradients."""
-    if not dist.is_initialized():
-        return x
+    return of_all(x, dim) if dist.is_initialized() else x
+
+
+def of_all(x, dim):
     parts = [torch.zeros_like(x) for _ in range(dist.get_world_size())]
     parts[dist.get_rank()] = x
     return all_reduce(torch.cat(parts, dim))  # a sum with zeros: gloo and nccl both have it, with its gradient
@@ -23,6 +25,17 @@ def gather(x, dim=0):
 def average(loss):
     """The mean over the processes of a loss that is a mean over the batch: that of the whole batch."""
     return gather(loss[None]).mean() if dist.is_initialized() else loss
+
+
+def leave_out_of_graphs():
+    """From now on ``torch.compile`` leaves alone what passes between processes: its graphs would lose gradients.
+
+    With torch 2.11 and gloo, compiled processes had learned something else, whose loss fell more slowly.
+    """
+    global of_all
+    of_all = torch.compiler.disable(of_all)  # not above: it takes seconds to import
+    for norm in (SyncBatchNorm, nn.SyncBatchNorm):  # on a GPU it is torch's own
+        norm.forward = torch.compiler.disable(norm.forward)
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -1,6 +1,9 @@
 """``--compile``: torch.compile of a network's forward and backward, where there is a compiler for it."""
 
 import torch
+import torch.distributed as dist
+
+from models.gather import leave_out_of_graphs
 
 
 def compile_in_place(network, device):
@@ -13,6 +16,8 @@ def compile_in_place(network, device):
     if missing:
         print(f"note: --compile needs a C++ compiler, and Triton on a GPU ({missing}): it runs uncompiled")
         return
+    if dist.is_initialized():
+        leave_out_of_graphs()
     print("compiling: the first step takes about a minute")
     # Fused kernels, but no CUDA graphs ("reduce-overhead"): a graph writes its outputs to the same memory at every
     # step, and the loop keeps projections of earlier ones for the monitors, as it may keep anything. A compiled

@@ -163,15 +163,6 @@ def check_divides(batch_size):
         raise utils.UserError(f"--batch_size {batch_size} is not a multiple of {parts}")
 
 
-def check_compile(asked):
-    """Raises :class:`utils.UserError` for compiled steps of several processes, which learn something else.
-
-    See docs/scale.md: what :func:`models.gather.gather` does inside a compiled graph has not the gradients it should.
-    """
-    if asked and num_processes() > 1:
-        raise utils.UserError("--compile goes with one process, several would learn wrongly: not under torchrun")
-
-
 def mine(batch):
     """This process's part (B / processes,) of what belongs to a batch (B,), such as its tracks."""
     return batch.chunk(num_processes())[dist.get_rank()] if dist.is_initialized() else batch
