@@ -171,8 +171,8 @@ def compare_all(found, baseline, together):
     found = sorted([*found, *there, *mean], key=lambda result: -result.score)
     rows = [row_of(result, baseline or best_on_the_same_tracks(result, found)) for result in found]
     equal = equal_columns(rows)
-    said = [f"all: {', '.join(f'{head} {cell(rows[0], key)}' for key, head, _ in equal)}"] if equal else []
-    return rows, [*said, *warnings(found), *footnotes(rows, baseline)]
+    said = ", ".join(f"{head} {cell(rows[0], key)}" for key, head, _ in equal if cell(rows[0], key))
+    return rows, [*([f"all: {said}"] if said else []), *warnings(found), *footnotes(rows, baseline)]
 
 
 def equal_columns(rows):

@@ -227,6 +227,7 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     assert "other seeds are not in it" in "".join(lines)
     again, _ = run(capsys, "154874/mlp", "--seeds", *weak, "--seeds", *strong, "--baseline", weak[1])
     assert again == lines  # one of the group means the group
+    assert "seed ," not in "".join(lines)
     assert rows["154874/mlp"]["p_over"] == "seeds"  # against the two
     assert "p over tracks: exact sign-flip test of the tracks' differences, each the mean over the seeds" in lines
     for seed in (1, 2):
