@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import utils
+from models.logistic import Logistic
 
 INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 DEFAULT = 0.01
@@ -35,31 +36,28 @@ def fit_linear_probe(head, features, labels, validation_features, validation_lab
     """
     standardise, linear = head[0], head[-1]
     standardise.measure(features)
-    x, validation_x = (standardise(part).cpu().numpy() for part in (features, validation_features))
-    y, validation_y = labels.cpu().numpy(), validation_labels.cpu().numpy()
+    x, validation_x = standardise(features), standardise(validation_features)
     if on_validation:
-        best, by = best_of_path(x, y, validation_x, validation_y), "validation"
+        best, by = best_of_path(x, labels, validation_x, validation_labels, linear.out_features), "validation"
     else:
-        inverse_penalty, by = cross_validate(x, y)
-        best = logistic(inverse_penalty).fit(x, y)
+        inverse_penalty, by = cross_validate(x.cpu().numpy(), labels.cpu().numpy())
+        best = Logistic(x, labels, linear.out_features).fit(inverse_penalty)
     fill(linear, best)
-    return {"C": best.C, "by": by, "validation_accuracy": best.score(validation_x, validation_y)}
+    reached = best.accuracy(validation_x, validation_labels)
+    return {"C": best.inverse_penalty, "by": by, "validation_accuracy": reached}
 
 
 def refit_linear_probe(head, features, labels, inverse_penalty):
     """As :func:`fit_linear_probe`, by a penalty that is chosen already."""
     head[0].measure(features)
-    fill(head[-1], logistic(inverse_penalty).fit(head[0](features).cpu().numpy(), labels.cpu().numpy()))
+    fill(head[-1], Logistic(head[0](features), labels, head[-1].out_features).fit(inverse_penalty))
 
 
+@torch.no_grad()
 def fill(linear, fit):
-    """Puts what scikit-learn's ``fit`` has found into a layer."""
-    weight, bias = torch.as_tensor(fit.coef_), torch.as_tensor(fit.intercept_)
-    if len(fit.classes_) == 2:  # scikit-learn keeps one row for two classes
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
+    """Puts a :class:`models.logistic.Fit` into a layer."""
+    linear.weight.copy_(fit.weight)
+    linear.bias.copy_(fit.bias)
 
 
 def fit_tag_probe(head, features, labels, validation_features, validation_labels, score):
@@ -108,27 +106,22 @@ def fit_side_by_side(linear, x, y, inverse_penalty):
     optimiser.step(objective)
 
 
-def best_of_path(x, y, validation_x, validation_y):
-    """The regression of the ``INVERSE_PENALTIES`` that is right most often on validation; of equals, the strongest's.
+def best_of_path(x, y, validation_x, validation_y, num_genres):
+    """The :class:`models.logistic.Fit` that is right most often on validation; of equals, of the strongest penalty.
 
     From the strongest on, each starts where the one before ended. The weakest take the longest, and are the worst
     where tracks are few: when two in a row are behind the best, the rest are not tried.
     """
-    moving, best, reached, behind = logistic(INVERSE_PENALTIES[0]).set_params(warm_start=True), None, -1.0, 0
+    regression, fit, best, reached, behind = Logistic(x, y, num_genres), None, None, -1.0, 0
     for inverse_penalty in utils.progress(INVERSE_PENALTIES, desc="penalties"):
-        score = moving.set_params(C=inverse_penalty).fit(x, y).score(validation_x, validation_y)
+        fit = regression.fit(inverse_penalty, fit)
+        score = fit.accuracy(validation_x, validation_y)
         behind = behind + 1 if score < reached else 0
         if score > reached:
-            best, reached = copy.copy(moving), score
+            best, reached = fit, score
         if behind == LEAST_BEHIND:
             break
     return best
-
-
-def logistic(inverse_penalty):
-    from sklearn.linear_model import LogisticRegression  # slow to import
-
-    return LogisticRegression(C=inverse_penalty, max_iter=1000)
 
 
 def cross_validate(x, y):
@@ -138,12 +131,16 @@ def cross_validate(x, y):
     two genres the penalty is ``DEFAULT``. Accuracy would be too coarse: of 60 tracks a few are right by chance.
     Folds are not shuffled: neighbours in a collection are often of one album, and mostly stay together.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_score  # slow to import
+    from sklearn.linear_model import LogisticRegression  # slow to import
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     sizes = np.bincount(y)[y]  # of each track's genre
     x, y = x[sizes > 1], y[sizes > 1]
     if len(np.unique(y)) < 2:
         return DEFAULT, "default"
     folds = StratifiedKFold(min(MOST_FOLDS, sizes[sizes > 1].min()))
-    scores = [cross_val_score(logistic(c), x, y, cv=folds, scoring="neg_log_loss").mean() for c in INVERSE_PENALTIES]
+    scores = [
+        cross_val_score(LogisticRegression(C=c, max_iter=1000), x, y, cv=folds, scoring="neg_log_loss").mean()
+        for c in INVERSE_PENALTIES
+    ]
     return INVERSE_PENALTIES[np.argmax(scores)], f"{folds.n_splits}-fold cross-validation"

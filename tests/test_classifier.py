@@ -44,34 +44,38 @@ def test_the_path_finds_the_penalty_that_all_fits_from_nothing_would():
     x, y, validation_x = scaler.transform(features), labels.numpy(), scaler.transform(others)
     alone = [LogisticRegression(C=c, max_iter=5000, tol=1e-6).fit(x, y) for c in classifier.INVERSE_PENALTIES]
     scores = [fit.score(validation_x, truth.numpy()) for fit in alone]
-    found = classifier.best_of_path(x, y, validation_x, truth.numpy())
+    tensors = torch.from_numpy(x).float(), labels, torch.from_numpy(validation_x).float(), truth
+    found = classifier.best_of_path(*tensors, 4)
     expected = alone[scores.index(max(scores))]
-    assert found.C == expected.C
-    difference = found.decision_function(x) - expected.decision_function(x)
-    assert abs(difference).max() < 0.02 * abs(expected.decision_function(x)).max()
+    assert found.inverse_penalty == expected.C
+    torch.testing.assert_close(found.weight, torch.from_numpy(expected.coef_).float(), rtol=1e-3, atol=1e-4)
 
 
 def test_weak_penalties_that_fall_behind_are_not_tried(monkeypatch):
     tried = []
 
     class Fit:
-        def set_params(self, C=None, **_):
-            self.C = C
-            return self
+        def __init__(self, inverse_penalty):
+            self.inverse_penalty = inverse_penalty
 
-        def fit(self, x, y):
-            tried.append(self.C)
-            return self
+        def accuracy(self, x, y):
+            return {0.0001: 0.3, 0.001: 0.5, 0.01: 0.4, 0.1: 0.5, 1.0: 0.4, 10.0: 0.45}[self.inverse_penalty]
 
-        def score(self, x, y):
-            return {0.0001: 0.3, 0.001: 0.5, 0.01: 0.4, 0.1: 0.5, 1.0: 0.4, 10.0: 0.45}[self.C]
+    class Regression:
+        def __init__(self, *known):
+            pass
 
-    monkeypatch.setattr(classifier, "logistic", lambda c: Fit())
-    assert classifier.best_of_path(None, None, None, None).C == 0.001  # of equals, the strongest
+        def fit(self, inverse_penalty, start):
+            assert [start.inverse_penalty] == tried[-1:] if start else not tried
+            tried.append(inverse_penalty)
+            return Fit(inverse_penalty)
+
+    monkeypatch.setattr(classifier, "Logistic", Regression)
+    assert classifier.best_of_path(*[None] * 5).inverse_penalty == 0.001  # of equals, the strongest
     assert tried == [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0]
-    monkeypatch.setattr(Fit, "score", lambda self, x, y: 1 - self.C)
+    monkeypatch.setattr(Fit, "accuracy", lambda self, x, y: 1 - self.inverse_penalty)
     tried.clear()
-    assert classifier.best_of_path(None, None, None, None).C == 0.0001
+    assert classifier.best_of_path(*[None] * 5).inverse_penalty == 0.0001
     assert tried == [0.0001, 0.001, 0.01]
 
 
