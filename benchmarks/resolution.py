@@ -7,11 +7,13 @@ Of each stored spectrogram one column of ``--every`` is kept, in copies under <o
 the windows are as long as they were, the crops hold as many columns. Rows: stats (band statistics), kmeans (a
 dictionary of columns), scratch (the default network, supervised) and simsiam (pre-trained on the thinned arrays, then
 a linear probe). Where accuracy still rises from one resolution to the next finer one, finer arrays may raise it
-further. Writes <out>/resolution.csv after every run, and resolution.md at the end. It can be stopped and run again.
+further. Writes <out>/resolution.csv after every run, and resolution.md at the end. It can be stopped and run again:
+of pre-trainings that are finished, pretrained.csv says where they are.
 """
 
 import dataclasses
 import shlex
+import shutil
 from pathlib import Path
 
 import utils
@@ -23,7 +25,21 @@ ROWS = {  # flags of transfer.py, and the name in the table
     "simsiam": ("--protocol linear", "SimSiam, linear probe"),
 }
 COLUMNS = ["row", "every", "seed", "accuracy"]
+PRETRAINED = ["row", "every", "seed", "experiment"]
 KEPT = ("dataset", "train_flags", "transfer_flags", "scratch_flags")  # one --out, one choice of these
+OWN = {"--device": "this command has such a flag itself", "--size": "--dataset says it"}
+LEAST = 8  # columns of the shortest track: of fewer there is nothing to learn
+
+
+def train_flags(text):
+    """:func:`utils.flags` of train_simsiam.py, without what this command says itself."""
+    return utils._without(utils.flags(text), OWN)
+
+
+def row_flags(text):
+    """:func:`utils.validation_flags` that leave a row what its name says."""
+    row = dict.fromkeys(("--protocol", "--baseline", "--backbone", "--layer", "--sweep_layers"), "the row says it")
+    return utils._without(utils.validation_flags(text), {**OWN, "--num_seeds": OWN["--device"], **row})
 
 
 def get_args_parser():
@@ -34,12 +50,10 @@ def get_args_parser():
     parser.add_argument("--rows", default="stats,kmeans", help=f"comma list of what to compare: {', '.join(ROWS)}")
     parser.add_argument("--num_seeds", type=utils.count, default=3, help="runs of each row that has a seed")
     parser.add_argument(
-        "--train_flags", type=utils.flags, default="", help='of train_simsiam.py, as one text: "--num_epochs 30"'
+        "--train_flags", type=train_flags, default="", help='of train_simsiam.py, as one text: "--num_epochs 30"'
     )
-    parser.add_argument(
-        "--transfer_flags", type=utils.validation_flags, default="", help="flags of transfer.py for all rows"
-    )
-    parser.add_argument("--scratch_flags", type=utils.validation_flags, default="", help="more of the row scratch")
+    parser.add_argument("--transfer_flags", type=row_flags, default="", help="flags of transfer.py for all rows")
+    parser.add_argument("--scratch_flags", type=row_flags, default="", help="more of the row scratch")
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", default="exp/resolution", help="folder of the copies and of the table")
     return parser
@@ -51,19 +65,22 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import numpy as np
 
 from data.folder import COLUMNS as TRACKS
-from data.folder import open_folder, read_array
+from data.folder import open_folder, read_array, read_tracks
 from evaluation import tables
+from training.kept import digest_of_arrays
 
 
 def main(args):
     names, out = list(dict.fromkeys(args.rows.split(","))), Path(args.out)
     unknown = sorted(set(names) - set(ROWS))
     if unknown:
-        raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+        raise utils.UserError(f"no row {', '.join(map(repr, unknown))}; there are {', '.join(ROWS)}")
     folder = open_folder(args.data_dir, args.dataset, kinds=("spectrogram",))
     every = sorted(set(args.every))
+    check(folder, every[-1], out / "data")
     with utils.locked(out):
-        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        kept = {name: getattr(args, name) for name in KEPT}
+        utils.keep_settings(out / "settings.json", {**kept, "arrays": digest_of_arrays(folder)[:16]})
         settings = {number: thinned(folder, number, out / "data") for number in every}
         rows = {(row["row"], row["every"], row["seed"]): row for row in read_rows(out / "resolution.csv")}
         keys = [
@@ -72,28 +89,56 @@ def main(args):
         ]  # fmt: skip
         for key in utils.progress([key for key in keys if key not in rows], desc="runs"):
             rows[key] = dict(zip(COLUMNS, (*key, run(*key, out, args)), strict=True))
-            utils.write_csv(out / "resolution.csv", COLUMNS, [list(row.values()) for row in rows.values()])
+            lines = [[row[column] for column in COLUMNS] for row in rows.values()]
+            utils.write_csv(out / "resolution.csv", COLUMNS, lines)
         text = markdown([rows[key] for key in keys], names, settings)
         utils.write_text(out / "resolution.md", text)
     print(text)
     print(out / "resolution.md")
 
 
+def check(folder, every, data_dir):
+    """Raises :class:`utils.UserError` where copies in ``data_dir`` would replace their source, or hold too little."""
+    if any(Path(one).resolve().is_relative_to(data_dir.resolve()) for one in (folder.path, folder.base)):
+        raise utils.UserError(f"{folder.dataset} lies in {data_dir}, where the copies of it go: choose another --out")
+    shortest = folder.tracks["frames"].min()
+    most = max(1, (shortest - 1) // (LEAST - 1))  # every column, as the dataset is, may always be kept
+    if every > most:
+        raise utils.UserError(
+            f"--every {every} leaves fewer than {LEAST} of the {shortest} columns of the shortest track: "
+            f"{most} is the largest number for {folder.dataset}"
+        )
+
+
 def thinned(folder, every, data_dir):
     """``<data_dir>/every<N>_npy``: the folder with one column of ``every``. Returns its settings."""
     copy = data_dir / f"every{every}_npy"
     settings = dataclasses.replace(folder.settings, hop_length=every * folder.settings.hop_length)
-    if (copy / "tracks.csv").exists():  # written last
+    content = {name: value for name, value in settings.to_json().items() if name != "index_of"}
+    tracks = list(folder.tracks.itertuples())
+    paths = [f"{row.Index // 1000:03d}/{row.Index:06d}.npy" for row in tracks]
+    lines = [
+        [row.track_id, path, row.genre_top, row.split, -(-row.frames // every)]
+        for row, path in zip(tracks, paths, strict=True)
+    ]
+    if is_whole(copy, content, lines):
         return settings
-    lines = []
-    for row in utils.progress(folder.tracks.itertuples(), total=len(folder.tracks), desc=f"one column of {every}"):
-        array = read_array(folder, row)[:, ::every]
-        path = f"{row.Index // 1000:03d}/{row.Index:06d}.npy"
-        utils.save_array(copy / path, np.ascontiguousarray(array))
-        lines.append([row.track_id, path, row.genre_top, row.split, array.shape[1]])
-    utils.write_json(copy / "spectrogram.json", {k: v for k, v in settings.to_json().items() if k != "index_of"})
+    if copy.exists():  # begun and not ended, damaged, or of other arrays
+        shutil.rmtree(copy)
+    for row, path in zip(utils.progress(tracks, desc=f"one column of {every}"), paths, strict=True):
+        utils.save_array(copy / path, np.ascontiguousarray(read_array(folder, row)[:, ::every]))
+    utils.write_json(copy / "spectrogram.json", content)
     utils.write_csv(copy / "tracks.csv", TRACKS, lines)
     return settings
+
+
+def is_whole(copy, content, lines):
+    """Whether an earlier call has made this copy to its end, which is tracks.csv, and neither file has changed."""
+    try:
+        there = read_tracks(copy / "tracks.csv")[TRACKS].values.tolist()
+        return there == lines and utils.read_json(copy / "spectrogram.json") == content
+    except (utils.UserError, OSError):
+        return False
 
 
 def read_rows(path):
@@ -106,12 +151,22 @@ def run(name, every, seed, out, args):
     common += ["--seed", seed, "--device", args.device]
     flags = [*shlex.split(ROWS[name][0]), *shlex.split(args.transfer_flags), "--test_split", "validation"]
     if name == "simsiam":
-        flags += ["--exp_path", utils.call("train_simsiam.py", *common, *shlex.split(args.train_flags))]
+        flags += ["--exp_path", pretrained((name, every, seed), common, out / "pretrained.csv", args)]
     if name == "scratch":
         flags += shlex.split(args.scratch_flags)
     if name in ("stats", "kmeans"):
         flags += ["--num_seeds", 1]
     return utils.read_json(utils.call("transfer.py", *common, *flags))["accuracy"]
+
+
+def pretrained(key, common, path, args):
+    """The experiment of (row, every, seed): one that an earlier call has finished, but not judged, or a new one."""
+    rows = tables.read_runs(path, PRETRAINED, texts=("row", "experiment"))
+    rows = {(row["row"], row["every"], row["seed"]): row["experiment"] for row in rows}
+    if key not in rows or not (Path(rows[key]) / "pre.pth").exists():
+        rows[key] = Path(utils.call("train_simsiam.py", *common, *shlex.split(args.train_flags))).resolve()
+        utils.write_csv(path, PRETRAINED, [[*key, experiment] for key, experiment in rows.items()])
+    return rows[key]
 
 
 def markdown(rows, names, settings):
