@@ -73,8 +73,8 @@ def main(args):
     out = Path(args.out)
     if out.suffix.lower() != ".html":
         raise utils.UserError(f"--out {args.out} does not end in .html, as a page does")
-    if out.exists() and not out.is_file():
-        raise utils.UserError(f"--out {args.out} is a folder: name a page in it")
+    if out.exists() and not explorer.is_page(out):
+        raise utils.UserError(f"--out {args.out} is there, and no page of explore.py: name a new file")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
     check_settings(folder, experiment.settings)
@@ -161,8 +161,8 @@ def caution(result):
         return ""
     chosen = " and chosen on the validation tracks" if result.chosen.get("by", "validation") == "validation" else ""
     return (
-        f"Predicted by {result.name} ({result.network_name}), which was trained on {result.n_train:,} "
-        f"{result.train_split} tracks{chosen}. "
+        f"Predicted by {result.name} ({result.network_name}), which was trained on "
+        f"{result.learned_from}{chosen}. "
         "How good it is, the test tracks say: show them only."
     )
 

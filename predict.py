@@ -346,7 +346,7 @@ def show(answers, result, args, pictures):
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     elif answered:
-        how = f"{result.protocol}, {result.network_name}, {result.n_train:,} {result.train_split} tracks"
+        how = f"{result.protocol}, {result.network_name}, {result.learned_from}"
         print(f"by {result.name} ({how}{why_this(result, args)})")
         lines = table(answered, lambda answer: kind.shown([*answer[result.task].items()], args.top))
         drawn = [str(path) for answer, path in zip(answers, pictures.values(), strict=False) if "genres" in answer]

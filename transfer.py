@@ -265,7 +265,7 @@ def runs_of(given):
     """A :class:`Run` for each seed, one alone where a seed changes nothing."""
     train, seed, number = PROTOCOLS[given.flags.protocol], given.flags.seed, given.flags.num_seeds
     if number > 1 and not given.by_chance:
-        print(f"--num_seeds {number}: no seed changes this classifier, so it is trained and tested once")
+        print(f"--num_seeds {number}: no seed changes the classifier of all tracks, so it is trained and tested once")
         number = 1
     return [train(given, seed + other) for other in range(number)]
 

@@ -15,6 +15,7 @@ import os
 import random
 import re
 import secrets
+import select
 import shlex
 import shutil
 import signal
@@ -123,7 +124,8 @@ def run(main, parser, argv=None):
     try:
         with _terminable():
             done = main(args)
-            sys.stdout.flush()
+            if sys.stdout:  # it may be closed
+                sys.stdout.flush()
             return done
     except UserError as error:
         line, status = f"error: {error}", 2
@@ -168,13 +170,14 @@ def _end_with_caller():
 def _nobody_reads():
     """Whether who read what is printed has gone, as head does; then there is no need to say that it has."""
     try:
-        os.write(sys.stdout.fileno(), b"\n")  # what was to be printed is gone from the buffer
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of what is left
-        return True
-    except OSError:  # there is no such file, as in a notebook
-        pass
-    return False
+        number, asked = sys.stdout.fileno(), select.poll()
+    except (AttributeError, OSError):  # it is closed, or no file, as in a notebook; or a system without poll
+        return False
+    asked.register(number, select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # or Python complains of what is left to print
+    return gone
 
 
 def _is_of_memory(error):
@@ -183,7 +186,8 @@ def _is_of_memory(error):
 
 
 def _say(line, status):
-    print(line, file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr)
     return status
 
 
@@ -259,21 +263,21 @@ def precision_flags(group):
 def flags(text):
     """Flags of another script as one text, which ``shlex.split`` takes apart; not those that the caller gives."""
     given = dict.fromkeys(("--dataset", "--data_dir", "--seed"), "this command has such a flag itself")
-    return _without(text, {**dict.fromkeys(OF_EXPERIMENTS, "this command makes the experiments itself"), **given})
+    return without(text, {**dict.fromkeys(OF_EXPERIMENTS, "this command makes the experiments itself"), **given})
 
 
 def genre_flags(text):
     """:func:`flags` of transfer.py where its accuracy is wanted, which results of tags have none of."""
-    return _without(flags(text), {"--labels": "it judges by tags, which have no accuracy"})
+    return without(flags(text), {"--labels": "it judges by tags, which have no accuracy"})
 
 
 def validation_flags(text):
     """:func:`genre_flags` where validation tracks are to judge."""
     why = "runs are compared on validation tracks"
-    return _without(genre_flags(text), dict.fromkeys(("--test_split", "--train_split", "--refit"), why))
+    return without(genre_flags(text), dict.fromkeys(("--test_split", "--train_split", "--refit"), why))
 
 
-def _without(text, refused):
+def without(text, refused):
     """``text``, unless a word of it is one of the flags {refused: why}, or short for it."""
     try:
         words = [word.split("=")[0] for word in shlex.split(text)]
@@ -366,9 +370,11 @@ def cosine_schedule(step, num_steps, warmup_steps=0):
 
 def progress(iterable=None, **options):
     """A tqdm bar; in a log file, where a bar cannot move, a line every half minute."""
-    every = 0.1 if sys.stderr.isatty() else 30
-    delay = 0 if sys.stderr.isatty() else every
-    return tqdm(iterable, mininterval=every, maxinterval=max(10, every), delay=delay, leave=False, **options)
+    seen = sys.stderr is not None and sys.stderr.isatty()
+    every = 0.1 if seen else 30
+    options["disable"] = options.get("disable", False) or sys.stderr is None  # closed
+    options |= {"mininterval": every, "maxinterval": max(10, every), "delay": 0 if seen else every}
+    return tqdm(iterable, leave=False, **options)
 
 
 def check_name(flag, name):
@@ -487,6 +493,8 @@ def locked(path):
 
 def _lock_of(path):
     path = Path(path).resolve()
+    if not path.name:
+        raise UserError(f"{path} is no folder to write into: name one inside it")
     return path.with_name(f".{path.name}.lock")
 
 

@@ -33,13 +33,13 @@ LEAST = 8  # columns of the shortest track: of fewer there is nothing to learn
 
 def train_flags(text):
     """:func:`utils.flags` of train_simsiam.py, without what this command says itself."""
-    return utils._without(utils.flags(text), OWN)
+    return utils.without(utils.flags(text), OWN)
 
 
 def row_flags(text):
     """:func:`utils.validation_flags` that leave a row what its name says."""
     row = dict.fromkeys(("--protocol", "--baseline", "--backbone", "--layer", "--sweep_layers"), "the row says it")
-    return utils._without(utils.validation_flags(text), {**OWN, "--num_seeds": OWN["--device"], **row})
+    return utils.without(utils.validation_flags(text), {**OWN, "--num_seeds": OWN["--device"], **row})
 
 
 def get_args_parser():

@@ -6,6 +6,7 @@ Axes: N tracks, K neighbours, G genres, D feature dimension.
 """
 
 import base64
+import contextlib
 from pathlib import Path
 
 import jinja2
@@ -15,6 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from evaluation import plots
 from utils import UserError, atomic_path
 
+MARK = '<script type="application/json" id="data">'  # as in explore.html.jinja: by it a page is known
 LEAST_FOR_TSNE = 10  # tracks
 FINE = 65_535  # steps of a place on the map, from 0 to 1
 DISTANCES = 10_000  # steps of a distance from 0 to 1
@@ -97,6 +99,13 @@ def page_data(tracks, features, neighbours, seed=0, genres=(), probabilities=Non
         data["predicted"] = packed(order[probabilities.argmax(1)])
         data["percent"] = packed(np.rint(100 * probabilities.max(1)))
     return data
+
+
+def is_page(path):
+    """Whether a file is there that :func:`write_page` has written."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return MARK in path.read_text(encoding="utf-8")
+    return False
 
 
 def write_page(path, title, about, data, caution=""):

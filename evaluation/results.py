@@ -177,6 +177,12 @@ class Result:
         return " before it learned from them, too" if self.train_split == REFITTED else ""
 
     @property
+    def learned_from(self):
+        """Which tracks, in words: "5,754 training tracks"."""
+        number = "" if self.n_train is None else f"{self.n_train:,} "
+        return f"{number}{self.train_split} tracks"
+
+    @property
     def caution(self):
         """Why the intervals are not as wide as they should be, in brackets, or ""."""
         if self.metrics.get("resampled") == "artists":
@@ -409,11 +415,14 @@ def flags_of(result):
 
 
 def seed_of(result):
-    """That of the pre-training, or else of what is seeded without one; None where nobody knows, or of several."""
+    """The seeds that a result depends on, the pre-training's first, as text; None where unknown, or of several."""
     if result.num_seeds > 1 or not result.folder:
         return None
-    pretraining, transfer = flags_of(result)
-    return (pretraining if result.network["method"] else transfer).get("seed")
+    network, (pretraining, transfer) = result.network, flags_of(result)
+    drawn = network["kind"] not in ("encoder", "statistics", "mfcc") or "kmeans" in str(network["layer"]).split("+")
+    seeds = [pretraining.get("seed")] if network["method"] and not result.only_rulers else []
+    seeds += [transfer.get("seed")] if drawn or result.protocol != "linear" else []
+    return ", ".join(dict.fromkeys(str(seed) for seed in seeds if seed is not None)) or None
 
 
 def recipe_of(result):
@@ -549,9 +558,9 @@ def choose(experiment, name):
     there = {file.parent.name: read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
         raise utils.UserError(f"{experiment} has no classifier yet: run transfer.py --exp_path {experiment}")
-    if name and name not in there:
+    if name is not None and name not in there:
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
-    if name:
+    if name is not None:
         return there[name]
     return max(there.values(), key=lambda result: (result.task == "genres", *by_validation(result)))
 

@@ -12,7 +12,7 @@ from fake_experiment import ENCODER, write_experiment, write_transfer
 
 import compare
 import utils
-from evaluation import statistics
+from evaluation import results, statistics
 
 
 @pytest.fixture
@@ -103,6 +103,17 @@ def test_seeds_stand_beside_results_that_differ_in_them(experiments, capsys):
     lines, rows = run(capsys, "300003", "300004")
     assert [rows[f"30000{seed}/linear"]["seed"] for seed in (3, 4)] == ["3", "4"]
     assert "seed" in lines[0].split()
+
+
+@pytest.mark.parametrize(("layer", "protocol", "seeds"), [
+    ("backbone", "linear", "3"), ("backbone", "finetune", "3, 7"), ("backbone+kmeans", "linear", "3, 7"),
+    ("kmeans+stats", "linear", "7"), ("stats", "linear", None),
+])  # fmt: skip
+def test_the_seeds_of_a_result_are_those_that_it_depends_on(experiments, layer, protocol, seeds):
+    one = write_experiment(experiments, "300003", log=False, seed=3)
+    network = {**ENCODER, "layer": layer}
+    folder = write_transfer(one, "some", protocol=protocol, network=network, flags={"seed": 7})
+    assert results.seed_of(results.read(folder)) == seeds
 
 
 def test_different_tracks_datasets_and_splits_are_warned_of_and_not_compared(experiments, capsys):

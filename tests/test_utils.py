@@ -39,6 +39,19 @@ def test_who_reads_the_first_lines_only_is_told_of_no_error(code):
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_what_is_closed_is_not_written_to(closed, tmp_path):
+    main = f"lambda args: [list(utils.progress([1])), print(1), open({str(tmp_path / 'done')!r}, 'w').close()]"
+    run = f"import argparse, utils; utils.run({main}, argparse.ArgumentParser(), [])"
+    assert subprocess.run(f'{sys.executable} -c "{run}" {closed}', shell=True, check=False).returncode == 0
+    assert (tmp_path / "done").exists()
+
+
+def test_the_root_is_no_folder_to_write_into():
+    with pytest.raises(utils.UserError, match="name one inside it"), utils.locked("/"):
+        pass
+
+
 def test_another_broken_pipe_is_named(capsys):
     def main(args):
         raise BrokenPipeError("the worker has gone")

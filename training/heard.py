@@ -40,7 +40,7 @@ class Ear:
         Raises :class:`utils.UserError` where there is neither a classifier nor a pre-trained network.
         """
         settings, head = folder.settings, None
-        result = named(experiment, name) if name else best_linear(experiment, folder.dataset)
+        result = named(experiment, name) if name is not None else best_linear(experiment, folder.dataset)
         if result:
             classifier = load_classifier(result, experiment, device)
             backbone, head = classifier.backbone, classifier.head
