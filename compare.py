@@ -267,6 +267,8 @@ def footnotes(rows, baseline):
     names = {over: [row["result"] for row in rows if row.get("resampled", "tracks") == over] for over in TESTS}
     mixed = sum(map(bool, names.values())) > 1
     lines = [f"intervals over {over}" + (f": {', '.join(of)}" if mixed else "") for over, of in names.items() if of]
+    if any(row.get("num_seeds", 1) > 1 and not row["result"].endswith(" seeds)") for row in rows):
+        lines.append("of several seeds by one run (--num_seeds): all but 'over seeds' is of the first seed")
     if not any("difference" in row for row in rows):
         return lines
     comparisons = sum("p" in row for row in rows)

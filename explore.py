@@ -66,7 +66,7 @@ from training.experiment import Experiment
 from training.frozen import evenly
 from training.heard import Ear
 
-LONG = 2000  # tracks, from which the map takes a while
+LONG = 500  # tracks, from which the map takes a while
 
 
 def main(args):
@@ -79,8 +79,13 @@ def main(args):
     folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
     check_settings(folder, experiment.settings)
     files = clips.find_audio(folder.tracks, args.audio) if args.audio else []
-    if args.embed_audio and not any(files):
+    if args.embed_audio and not files:
         raise utils.UserError("--embed_audio needs the tracks' audio: give its folder as --audio")
+    if args.audio:
+        there = f"{sum(map(bool, files)):,} of {len(files):,} tracks have their audio below {args.audio}"
+        if not any(files):
+            raise utils.UserError(f"{there}: see --help for the names that are looked for")
+        print(there)
     device = utils.pick_device(args.device)
     ear = Ear.of(experiment, folder, device, args.transfer)
     asked = args.neighbours and hear_own(ear, args.neighbours)  # refused before the long part, not after it
@@ -91,7 +96,7 @@ def main(args):
         return
 
     if len(features) > LONG:
-        print(f"the map of {len(features):,} tracks: a minute or two for 7,000 of them", flush=True)
+        print(f"the map of {len(features):,} tracks (a minute or two for 7,000)", flush=True)
     sounds = embedded(folder.tracks, files, args) if args.embed_audio else addresses(files, out)
     genres = ear.result.genres if ear.result else ()
     nearest = space.neighbours(args.num_neighbours)

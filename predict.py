@@ -10,8 +10,8 @@
 Of several classifiers in an experiment, the one with the highest validation accuracy speaks, or --transfer NAME. A
 .npy file is taken for an array of the kind that the classifier was trained on.
 
-A classifier of whole tracks hears a longer file in pieces as long as they were, and averages. Of a file whose sample
-rate is below the classifier's, the missing upper bands are continued from those below them.
+A classifier of whole tracks hears a longer file in pieces as long as they were, and averages what it says of them. Of
+a file whose sample rate is below the classifier's, the missing upper bands are continued from those below them.
 
 A file that cannot be read is named on stderr; the exit status is 2 where none can.
 """
@@ -28,6 +28,7 @@ import utils
 
 FEW = 5  # files; of more, a bar shows how far it is, and their number is told
 READERS = 2  # threads that decode the next files while the network answers
+DEEP = 3  # folders that an array of a dataset may lie below its spectrogram.json
 AT_ONCE = 64  # crops in the network: an hour has a thousand
 COLUMNS = {"genres": ["path", "genre", "probability"], "tags": ["path", "tag", "probability"]}  # of --csv, first
 
@@ -85,6 +86,7 @@ import torch
 from data import extractors, logmel, songs, vectors
 from data.collection import file_name
 from data.crops import crops_of_file
+from data.settings import read_settings
 from evaluation import plots, results
 from training.experiment import Experiment
 from training.labels import KINDS
@@ -114,6 +116,9 @@ def main(args):
         if args.csv and answers:
             write_csv(args.csv, answers, result)
     show(answers, result, args, pictures)
+    if listen.guessed:
+        what = f"{len(listen.guessed)} of {len(files)} files have a lower sample rate than the classifier knows"
+        print(f"{what}: their upper bands are guessed, and so are the genres", file=sys.stderr)
     if listen.brief:
         who = ", ".join(listen.brief) if len(listen.brief) <= FEW else f"{len(listen.brief)} files"
         print(f"shorter than two pieces, so that the timeline has one value for all of it: {who}", file=sys.stderr)
@@ -181,12 +186,13 @@ def read_truth(path):
 class Heard:
     """What the network is shown of a file.
 
-    crops: (B, 1, F, T), or (1, L, D) of embeddings; the mean of their logits is the answer. For a timeline also
+    crops: (B, 1, F, T), or (1, L, D) of embeddings, as many of each of num_pieces in turn. For a timeline also
     windows: (·, 1, F, T) evenly along the file, overlapping by half, without silent ones; sounding: bool (W,), which
     are not silent; seconds: of the file.
     """
 
     crops: torch.Tensor
+    num_pieces: int = 1
     windows: torch.Tensor | None = None
     sounding: np.ndarray | None = None
     seconds: float | None = None
@@ -196,7 +202,8 @@ class Listener:
     """Called with a file's name, it returns what is :class:`Heard` of it, or raises :class:`data.logmel.AudioError`.
 
     Raises :class:`utils.UserError` for audio files where arrays of this kind cannot be made of them, and for windows
-    where there are none. ``brief`` collects the files that have only one window.
+    where there are none. ``brief`` collects the files that have only one window, ``guessed`` those whose own sample
+    rate is too low for the upper bands.
     """
 
     def __init__(self, experiment, result, files, num_crops=None, with_windows=False):
@@ -212,20 +219,23 @@ class Listener:
         self.piece_seconds = result.crop_seconds if whole and not self.is_vector else None
         self.num_frames = None if self.is_vector else self.settings.frames_in(result.crop_seconds)
         self.num_crops, self.overlap = num_crops or result.num_crops, 2 if with_windows else 1
-        self.brief = []
+        self.brief, self.guessed = [], []
 
     def __call__(self, file):
         pieces, seconds, known = self.read(Path(file))
         if self.is_vector:
             return Heard(torch.stack(pieces))
+        if known < self.settings.num_rows:
+            self.guessed.append(file)
         crops = self.cut(pieces[:: self.overlap], self.num_crops, known)
+        number = len(crops) // self.num_crops
         if self.overlap == 1:
-            return Heard(crops)
-        number = 1 if len(pieces) > 1 else 2 * max(1, round(pieces[0].shape[1] / self.num_frames)) - 1
-        sounding = np.repeat([piece is not None for piece in pieces], number)
+            return Heard(crops, number)
+        windows = 1 if len(pieces) > 1 else 2 * max(1, round(pieces[0].shape[1] / self.num_frames)) - 1
+        sounding = np.repeat([piece is not None for piece in pieces], windows)
         if len(sounding) == 1:
             self.brief.append(utils.printable(file))
-        return Heard(crops, self.cut(pieces, number, known), sounding, seconds)
+        return Heard(crops, number, self.cut(pieces, windows, known), sounding, seconds)
 
     def read(self, path):
         """(pieces, decoded, each (F, T) or (L, D), None where silent; seconds; how many rows the file tells of).
@@ -261,11 +271,22 @@ def read_array(path, settings):
             array = utils.load_array(path)
         except (OSError, ValueError, EOFError):
             raise logmel.AudioError("not an array that can be read") from None
+        check_made_alike(path, settings)
     if array.dtype != np.dtype(settings.dtype) or not settings.frames_of(array.shape):
         raise logmel.AudioError(f"an array of {array.dtype} of shape {array.shape}, not as the classifier knows them")
     if not np.isfinite(array).all():
         raise logmel.AudioError("holds values that are not finite numbers")
     return array
+
+
+def check_made_alike(path, settings):
+    """Raises AudioError for an array in a dataset of other settings: its shape may be the same."""
+    for folder in path.resolve().parents[:DEEP]:
+        if (folder / "spectrogram.json").is_file():
+            differing = settings.differences(read_settings(folder / "spectrogram.json"), settings.storage)
+            if differing:
+                raise logmel.AudioError(f"made by other settings than the classifier's ({', '.join(differing)})")
+            return
 
 
 def read_ahead(listen, files):
@@ -289,7 +310,8 @@ def answer_to(file, reading, classify, result, truth, picture=None):
     except (logmel.AudioError, UnicodeEncodeError) as error:
         answer["error"] = logmel.reason_of(error)
         return answer
-    probabilities = KINDS[result.task].answer(classify(heard.crops).mean(0)).tolist()
+    pieces = classify(heard.crops).unflatten(0, (heard.num_pieces, -1)).mean(1)  # logits, as of a track when tested
+    probabilities = KINDS[result.task].answer(pieces).mean(0).tolist()  # not their logits: pieces may differ
     pairs = zip(result.genres, probabilities, strict=True)
     answer[result.task] = dict(sorted(pairs, key=lambda pair: -pair[1]))
     if picture:
@@ -359,10 +381,16 @@ def show(answers, result, args, pictures):
 
 
 def seen_before(answers):
-    """A warning where the classifier was trained on, or chosen by, some of these tracks."""
+    """A warning where the classifier may have been trained on, or chosen by, some of these tracks."""
     count = {split: sum(answer["split"] == split for answer in answers) for split in ("training", "validation")}
     there = [f"{number} of them {split} tracks" for split, number in count.items() if number]
-    return f" ({', '.join(there)}, which it has seen: this says little)" if there else ""
+    return f" ({', '.join(there)}: where it was trained on them, this says little)" if there else ""
+
+
+def unknown_genres(answers):
+    """Which true genres are none of the classifier's, in words, or ""."""
+    others = sorted({answer["truth"] for answer in answers} - {*answers[0]["genres"]})
+    return f"; none of its genres: {', '.join(others)}" if others else ""
 
 
 def table(answers, shown):
@@ -378,7 +406,7 @@ def table(answers, shown):
     judged = [answer for answer in answers if "truth" in answer]
     if judged:
         right = sum(next(iter(answer["genres"])) == answer["truth"] for answer in judged)
-        lines.append(f"{right} of {len(judged)} right" + seen_before(judged))
+        lines.append(f"{right} of {len(judged)} right" + seen_before(judged) + unknown_genres(judged))
     return "\n".join(lines)
 
 

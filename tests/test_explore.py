@@ -109,6 +109,9 @@ def test_what_cannot_be_done_is_said(pretrained, music, tmp_path):
     with pytest.raises(UserError, match=r"none\.wav does not end in \.html"):
         call(explore, f"{command} --out {tmp_path}/none.wav")
     assert (tmp_path / "none.wav").read_text() == "no music"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="0 of 36 tracks have their audio below"):
+        call(explore, f"{command} --audio {tmp_path}/empty")
     (tmp_path / "own.html").write_text("my own page")
     with pytest.raises(UserError, match=r"own\.html is there, and no page of explore"):
         call(explore, f"{command} --out {tmp_path}/own.html")
