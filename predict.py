@@ -118,7 +118,7 @@ def main(args):
     show(answers, result, args, pictures)
     if listen.guessed:
         what = f"{len(listen.guessed)} of {len(files)} files have a lower sample rate than the classifier knows"
-        print(f"{what}: their upper bands are guessed, and so are the genres", file=sys.stderr)
+        print(f"{what}: their upper bands are guessed, which makes the genres less certain", file=sys.stderr)
     if listen.brief:
         who = ", ".join(listen.brief) if len(listen.brief) <= FEW else f"{len(listen.brief)} files"
         print(f"shorter than two pieces, so that the timeline has one value for all of it: {who}", file=sys.stderr)
