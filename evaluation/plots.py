@@ -34,6 +34,7 @@ GENRE_COLOURS = (
 MARKERS = "os^D"
 
 DPI = 150
+FEW_IN_BIN = 5  # tracks of about the same confidence
 TITLE_SIZE = 12  # points
 T_SNE_LIMIT = 5000  # tracks; beyond it t-SNE takes minutes
 RUN_PANELS = (  # column of train_log.csv, title, colour
@@ -339,7 +340,10 @@ def interval_bars(series, chance, title="accuracy"):
 
 
 def reliability(probabilities, truth, title="reliability"):
-    """Accuracy against confidence in equal-width bins, and how many tracks are in each; (N, C) and (N,)."""
+    """Accuracy against confidence in equal-width bins, and how many tracks are in each; (N, C) and (N,).
+
+    Bins of a few tracks are pale: their accuracy is anything.
+    """
     probabilities, truth = np.asarray(probabilities, dtype=float), np.asarray(truth)
     number, confidence, accuracy = calibration_bins(probabilities, truth)
     width = 1 / len(number)
@@ -348,11 +352,18 @@ def reliability(probabilities, truth, title="reliability"):
     grid = figure.add_gridspec(2, 1, height_ratios=(3.4, 1))
     axes = _axes(figure.add_subplot(grid[0]), f"calibration error {calibration_error(probabilities, truth):.3f}")
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
-    axes.bar(middle, accuracy, width * 0.92, color=PALE, label="accuracy")
-    axes.plot(confidence, accuracy, "o-", color=MAIN, markersize=4, linewidth=1.2, clip_on=False)
+    bars = axes.bar(middle, accuracy, width * 0.92, color=PALE, label="accuracy")
+    few = (number > 0) & (number < FEW_IN_BIN)
+    for bar in np.array(bars)[few]:
+        bar.set_alpha(0.3)
+    shown = np.where(few, np.nan, accuracy)
+    axes.plot(confidence, shown, "o-", color=MAIN, markersize=4, linewidth=1.2, clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_ylabel("accuracy", color=MUTED)
+    if few.any():
+        note = f"pale: fewer than {FEW_IN_BIN} tracks"
+        axes.text(0.02, 0.95, note, color=MUTED, fontsize=8, transform=axes.transAxes)
     below = _axes(figure.add_subplot(grid[1], sharex=axes), None)
     below.bar(middle, number, width * 0.92, color=MUTED)
     below.set_ylabel("tracks", color=MUTED)

@@ -77,6 +77,9 @@ def test_reliability_shows_the_bins(genres):
     number, confidence, accuracy = metrics.calibration_bins(probabilities, truth)
     np.testing.assert_array_equal([bar.get_height() for bar in below.patches], number)
     np.testing.assert_array_equal([bar.get_height() for bar in above.patches], accuracy)
+    few = (number > 0) & (number < plots.FEW_IN_BIN)
+    np.testing.assert_array_equal(above.lines[1].get_ydata(), np.where(few, np.nan, accuracy))
+    assert [bar.get_alpha() for bar in above.patches] == [0.3 if one else None for one in few]
     np.testing.assert_array_equal(above.lines[1].get_xdata(), confidence)
     error = metrics.calibration_error(probabilities, truth)
     assert above.get_title(loc="left") == f"calibration error {error:.3f}"
