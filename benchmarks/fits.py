@@ -25,7 +25,6 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
     get_args_parser().parse_args()
 
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from models.classifier import INVERSE_PENALTIES
 from models.logistic import Logistic
@@ -56,6 +55,8 @@ def made_up(tracks, width):
 
 
 def fit_theirs(x, y):
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     fit = LogisticRegression(max_iter=1000, warm_start=True)
     for inverse_penalty in PENALTIES:
         fit.set_params(C=inverse_penalty).fit(x, y)

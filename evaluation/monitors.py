@@ -81,10 +81,10 @@ def collapse_warning(std, rank, dim, num_rows):
     std: :func:`normalised_std`, rank: :func:`effective_rank`, both of the same (``num_rows``, ``dim``) output.
     Warns when std is below ``MIN_STD_SHARE`` of 1/√dim (all tracks look the same), when the rank is below
     ``MIN_RANK`` (all tracks lie in a few directions), or when either is not a number. Of few rows the rank cannot be
-    high: then a quarter of what it can be is asked, which says nothing of five rows or less.
+    high: then half of what it can be is asked, which says nothing of three rows or less.
     """
     std, rank = float(std), float(rank)
-    min_std, min_rank = MIN_STD_SHARE * dim**-0.5, min(MIN_RANK, dim / 4, (num_rows - 1) / 4)
+    min_std, min_rank = MIN_STD_SHARE * dim**-0.5, min(MIN_RANK, dim / 4, (num_rows - 1) / 2)
     if std >= min_std and rank >= min_rank:
         return None
     return (
