@@ -182,7 +182,6 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 
 import torch
 
-from data.check import FEW_TRACKS
 from evaluation import plots, report, results
 from models import heads
 from models.classifier import Classifier
@@ -252,8 +251,8 @@ def print_summary(result, kind):
             training, validation = row["train_macro_f1"], row["validation_macro_f1"]
             print(f"  {size:6} tracks  training {training:.3f}  validation {validation:.3f}")
     print(f"\n{result}")
-    if any(row["support"] < FEW_TRACKS for row in result.metrics.get("per_genre", {}).values()):
-        print(f"  {result.test_split} has fewer than {FEW_TRACKS} tracks of some genres: their figures mean little")
+    if result.few:
+        print(f"  {result.few}")
     print(f"  {kind.picture.format(result.folder)}")
     print(f"  everything on one page: {result.folder.parent / 'report.html'}")
 

@@ -136,7 +136,7 @@ def markdown(rows, args):
     tracks = table.groupby("fraction")["n_train"].first()
     head = ["accuracy on " + args.test_split, *(f"{share:.3g} ({n} tracks)" for share, n in tracks.items())]
     cells = [
-        [name, *(mean_std(part[part["fraction"] == share]["accuracy"]) for share in tracks.index)]
+        [name, *(tables.mean_std(part[part["fraction"] == share]["accuracy"]) for share in tracks.index)]
         for name, part in table.groupby("name", sort=False)
     ]
     text = tables.markdown(head, cells, "l" + "r" * len(tracks))
@@ -146,10 +146,6 @@ def markdown(rows, args):
     if args.test_split == "validation" and tracks.index[-1] == 1:
         about += " With all labels, epoch and penalty are chosen on the tracks that judge: a little too good."
     return f"{text}\n\n{about}\n"
-
-
-def mean_std(values):
-    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

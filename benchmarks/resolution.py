@@ -175,16 +175,12 @@ def markdown(rows, names, settings):
     lines = []
     for name in names:
         found = [[row["accuracy"] for row in rows if (row["row"], row["every"]) == (name, n)] for n in settings]
-        lines.append([ROWS[name][1], *map(mean_std, found)])
+        lines.append([ROWS[name][1], *map(tables.mean_std, found)])
     return tables.markdown(head, lines, "l" + "r" * len(settings)) + "\n"
 
 
 def rate(settings):
     return settings.sample_rate / settings.hop_length
-
-
-def mean_std(values):
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from utils import atomic_path, read_configuration
 
 MOST_CONFUSED = 10  # pairs of genres
 MOST_WRONG = 15  # tracks
-FEW_TRACKS = 10  # of a genre, on average
 FEW_SECTIONS = 3  # that need no list of contents
 
 # key of result.json, its name, what it says; an interval stands beside it as <key>_ci95
@@ -185,9 +184,8 @@ def _how(result):
     if chosen:
         by = result.chosen.get("by", "validation")  # older results do not say it
         parts.append(f"chosen by {by}: " + ", ".join(f"{key} {_text(value)}" for key, value in chosen.items()))
-    number, genres = result.metrics.get("n_test"), len(result.genres)
-    if result.task == "genres" and number and number < FEW_TRACKS * genres:
-        parts.append(f"{number} tracks of {genres} genres are few: the figures mean little")
+    if result.few:
+        parts.append(result.few)
     if result.metrics.get("genres_without_test_tracks"):
         parts.append("no test tracks, so left out: " + ", ".join(result.metrics["genres_without_test_tracks"]))
     return " · ".join(parts)

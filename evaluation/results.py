@@ -24,6 +24,7 @@ PROBABILITY = "p: "  # before each genre in the head of predictions.csv: a genre
 TRUE = "true: "  # before each tag in the same place
 REFITTED = "training+validation"  # train_split of what has learned, at last, from both
 ARTIST = "artist"  # a column of predictions.csv that not every one has
+FEW_TRACKS = 10  # of a genre: too few to say anything about it
 HEAD = ("hidden", "dropout", "batch_norm", "num_layers")
 # What result.json says beside ``network``, for readers from before there was one.
 FLAT_KEYS = ("baseline", "frozen", "backbone", "layer", "num_features", *HEAD)
@@ -181,6 +182,13 @@ class Result:
         """Which tracks, in words: "5,754 training tracks"."""
         number = "" if self.n_train is None else f"{self.n_train:,} "
         return f"{number}{self.train_split} tracks"
+
+    @property
+    def few(self):
+        """That some genres have too few tracks, in words, or ""."""
+        if any(row["support"] < FEW_TRACKS for row in self.metrics.get("per_genre", {}).values()):
+            return f"{self.test_split} has fewer than {FEW_TRACKS} tracks of some genres: their figures mean little"
+        return ""
 
     @property
     def caution(self):

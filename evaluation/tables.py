@@ -41,6 +41,11 @@ def with_interval(value, interval, digits=3, times=1, sign=""):
     return f"{value} [{', '.join(bounds)}]" if bounds else value
 
 
+def mean_std(values):
+    """``0.489 ± 0.004`` over seeds; of one alone its value."""
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
 def read(path, columns=(), numbers=(), **options):
     """A CSV that has ``columns`` as a data frame; ``options`` of pandas.read_csv. Raises :class:`utils.UserError`.
 

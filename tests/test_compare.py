@@ -160,6 +160,8 @@ def test_seeds_and_baseline_features(experiments, capsys):
     (said,) = (line for line in lines if line.startswith("all: "))  # what is equal is no column
     assert "protocol linear, dataset" in said
     assert "protocol" not in lines[0]
+    assert "of several seeds by one run (--num_seeds): all but 'over seeds' is of the first seed" in lines
+    assert not any("--num_seeds" in line for line in run(capsys, "203311/random")[0])
     assert "random resnet18" in table_row(lines, "203311/random")
     for name, *shown in (("stats", "", "stats", "stats"), ("random", "", "resnet18", "random")):
         assert [rows[f"203311/{name}"][key] for key in ("method", "backbone", "baseline")] == shown

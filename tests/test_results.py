@@ -221,6 +221,12 @@ OLDER = {  # what differs in result.json, in the flags of the experiment, in its
 }  # fmt: skip
 
 
+def test_which_tracks_it_learned_from_and_whether_those_that_judge_are_few():
+    many, few = make_result(tracks=200), make_result(tracks=20)
+    assert (many.few, few.few) == ("", "test has fewer than 10 tracks of some genres: their figures mean little")
+    assert (many.learned_from, make_result(n_train=None).learned_from) == ("6,394 training tracks", "training tracks")
+
+
 @pytest.mark.parametrize("form", OLDER)
 def test_older_results_get_their_record(tmp_path, form):
     differing, flags, spectrogram, wanted, name = OLDER[form]

@@ -70,7 +70,7 @@ def test_of_genres_with_few_test_tracks_it_warns(run, capsys, monkeypatch):
     flags = run.pretrained.transfer("--protocol linear --baseline stats")
     call(transfer, flags)
     assert few in capsys.readouterr().out
-    monkeypatch.setattr(transfer, "FEW_TRACKS", 2)
+    monkeypatch.setattr(results, "FEW_TRACKS", 2)
     call(transfer, flags)
     assert "mean little" not in capsys.readouterr().out
 
