@@ -33,7 +33,7 @@ def get_args_parser():
         "classifier on the dataset that is best on validation)",
     )  # fmt: skip
     parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
-    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--data_dir", help="folder of the spectrogram folders (default: the experiment's, or data)")
     parser.add_argument("--audio", metavar="DIR", help="folder of the tracks' audio files, which the page then plays")
     parser.add_argument(
         "--embed_audio", type=utils.whole, default=0, metavar="N",
@@ -59,7 +59,6 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import numpy as np
 
 from data import clips, crops
-from data.folder import check_settings, open_folder
 from data.logmel import AudioError
 from evaluation import explorer
 from training.experiment import Experiment
@@ -76,8 +75,7 @@ def main(args):
     if out.exists() and not explorer.is_page(out):
         raise utils.UserError(f"--out {args.out} is there, and no page of explore.py: name a new file")
     experiment = Experiment.open(args.exp_path, args.exp_dir)
-    folder = open_folder(args.data_dir, args.dataset or experiment.flags.dataset)
-    check_settings(folder, experiment.settings)
+    folder = experiment.spectrograms(args.data_dir, args.dataset)
     files = clips.find_audio(folder.tracks, args.audio) if args.audio else []
     if args.embed_audio and not files:
         raise utils.UserError("--embed_audio needs the tracks' audio: give its folder as --audio")

@@ -354,7 +354,7 @@ def resolve(args):
     return utils.Flags(**{
         **vars(args),
         **options,
-        "data_dir": args.data_dir or "data",
+        "data_dir": args.data_dir or utils.DATA_DIR,
         "dataset": args.dataset or f"fma_{args.size}",
         "backbone": args.backbone or method.default_backbone,
         "num_views": method.default_views if args.num_views is None else args.num_views,
@@ -407,7 +407,7 @@ def open_resumed(args):
 def resumed_flags(experiment, args):
     """The experiment's own flags, but for those of this machine; flags that are new since then by default."""
     here = {name: getattr(args, name) for name in ("exp_dir", "device", "cache")}
-    here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", "data")
+    here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", utils.DATA_DIR)
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})
     parser = get_args_parser()

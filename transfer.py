@@ -35,7 +35,7 @@ def get_args_parser():
     group.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     group.add_argument("--size", choices=["small", "medium"], help="FMA of this size: short for --dataset fma_<size>")
     group.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
-    group.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    group.add_argument("--data_dir", help="folder of the spectrogram folders (default: the experiment's, or data)")
     group.add_argument(
         "--protocol", choices=["finetune", "linear", "mlp", "scratch"],
         help="finetune: all weights. linear: one layer on frozen features. mlp: --hidden layers on frozen features. "

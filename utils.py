@@ -51,6 +51,7 @@ torch = lazily("torch")
 
 MOST = 1_000_000_000  # of anything that a flag counts: above it, products of two overflow 64 bits
 HOUR = 3600
+DATA_DIR = "data"  # where --data_dir is when nobody says it
 SHIPPED = Path(__file__).parent / "pretrained" / "fma_small_coarse"  # an experiment folder; its CARD.md says more
 _ONE_AT_A_TIME = threading.Lock()
 OF_EXPERIMENTS = ("--resume", "--exp_path", "--exp_dir")

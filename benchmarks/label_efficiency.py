@@ -34,7 +34,7 @@ def get_args_parser():
     parser.add_argument("--exp_path", nargs="+", required=True, metavar="ID", help="experiments: ids or paths")
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument("--dataset", help="spectrogram folder <data_dir>/<dataset>_npy (default: the experiment's)")
-    parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
+    parser.add_argument("--data_dir", help="folder of the spectrogram folders (default: the experiment's, or data)")
     parser.add_argument("--rows", default=",".join(ROWS), help="comma list of what to compare")
     parser.add_argument(
         "--fractions", type=utils.fractions, default="0.01,0.03,0.1,0.3,1", help="shares of the training labels"
@@ -118,9 +118,10 @@ def run(name, fraction, seed, experiment, args):
     """One classifier, trained and judged: a dict of ``COLUMNS``."""
     flags = [*shlex.split(ROWS[name][0]), *shlex.split(args.transfer_flags)]
     flags += shlex.split(args.scratch_flags) if name == "scratch" else []  # of a flag twice, the last counts
-    flags += ["--dataset", args.dataset] if args.dataset else []
+    for flag in ("dataset", "data_dir"):
+        flags += [f"--{flag}", getattr(args, flag)] if getattr(args, flag) else []
     flags += ["--label_fraction", fraction, "--seed", seed, "--test_split", args.test_split, "--device", args.device]
-    file = Path(utils.call("transfer.py", "--exp_path", experiment, "--data_dir", args.data_dir, *flags))
+    file = Path(utils.call("transfer.py", "--exp_path", experiment, *flags))
     result = utils.read_json(file)
     (file.parent / "transfer.pth").unlink()  # there will be many
     return {

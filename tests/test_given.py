@@ -1,6 +1,8 @@
 """What transfer.py's flags come to: defaults, records of networks, and what is refused."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -210,6 +212,27 @@ def test_what_is_not_there_is_named(pretrained_once, flags, message):
     with pytest.raises(utils.UserError, match=message) as error:
         open_given(parse(f"{pretrained_once.where} {flags}"))
     assert "\n" not in str(error.value)
+
+
+def test_the_arrays_are_looked_for_where_the_experiment_found_them(pretrained, monkeypatch):
+    asked = f"--exp_path {pretrained.experiment} --device cpu"
+    file = pretrained.experiment / "configuration.json"
+    content = utils.read_json(file)
+    content["flags"]["data_dir"] = str(pretrained.data_dir)
+    utils.write_json(file, content)
+    assert open_given(parse(asked))[1].path.samefile(pretrained.data_dir / "tiny_npy")
+    write_folder(pretrained.data_dir, "other")
+    assert open_given(parse(f"{asked} --dataset other"))[1].dataset == "other"
+    elsewhere = pretrained.data_dir.parent / "elsewhere"
+    (elsewhere / "data").mkdir(parents=True)  # on another machine: under the usual name, or nowhere
+    monkeypatch.chdir(elsewhere)
+    pretrained.data_dir.rename(elsewhere / "kept")
+    shutil.copytree(elsewhere / "kept" / "tiny_npy", elsewhere / "data" / "tiny_npy")
+    assert open_given(parse(asked))[1].path == Path("data") / "tiny_npy"
+    shutil.rmtree(elsewhere / "data")
+    with pytest.raises(utils.UserError, match=f"no spectrograms at {elsewhere}/data/tiny_npy"):
+        open_given(parse(asked))
+    assert open_given(parse(f"{asked} --data_dir kept"))[1].path == Path("kept") / "tiny_npy"
 
 
 def test_a_folder_with_other_settings_is_refused(pretrained):

@@ -12,7 +12,7 @@ import numpy as np
 import models
 import utils
 from data.crops import Normalisation
-from data.folder import check_settings
+from data.folder import check_settings, open_folder
 from data.settings import settings_of
 
 RESULTS = ("checkpoint.pth", "pre.pth", "*/result.json")  # an experiment without any of them has nothing to lose
@@ -81,6 +81,19 @@ class Experiment:
             raise
         return dataclasses.replace(self, folder=folder)
 
+    def spectrograms(self, data_dir=None, dataset=None):
+        """The :class:`data.folder.Folder` it was trained on, or ``dataset``, made with the same settings.
+
+        By default where the experiment found it; of one from another machine, in the default ``--data_dir``.
+        Raises :class:`utils.UserError`.
+        """
+        dataset = dataset or self.flags.dataset
+        before = getattr(self.flags, "data_dir", utils.DATA_DIR)
+        there = (Path(before) / f"{dataset}_npy" / "tracks.csv").is_file()
+        folder = open_folder(data_dir or (before if there else utils.DATA_DIR), dataset)
+        check_settings(folder, self.settings)
+        return folder
+
     def method(self, device="cpu"):
         """The pre-trained method, with its weights. Raises :class:`utils.UserError` where there is none."""
         if not self.flags.method:
@@ -99,6 +112,7 @@ FLAGS = {  # what every script reads of them → what they can be
     "method": lambda value: value is None or value in models.METHODS,
     "backbone": lambda value: value is None or isinstance(value, str),
     "dataset": lambda value: isinstance(value, str),
+    "data_dir": lambda value: isinstance(value, str),
     "pool": lambda value: value in models.POOLS,
     "num_epochs": lambda value: isinstance(value, int),
     "crop_seconds": lambda value: isinstance(value, (int, float)) and 0 < value <= 86_400,

@@ -10,7 +10,6 @@ import torch
 import utils
 from data import crops
 from data.collection import Collection, Extractor, Track, array_path
-from data.folder import check_settings, open_folder
 from data.settings import Embedding
 from training.experiment import Experiment
 from training.frozen import extract
@@ -27,8 +26,7 @@ class ExperimentFeatures(Extractor):
 
     def __init__(self, exp_path, exp_dir, data_dir, dataset, num_crops):
         experiment = Experiment.open(exp_path, exp_dir)
-        folder = open_folder(data_dir, dataset or experiment.flags.dataset)
-        check_settings(folder, experiment.settings)
+        folder = experiment.spectrograms(data_dir, dataset)
         self.device, self.lock = utils.pick_device("auto"), threading.Lock()
         self.encoder = experiment.method(self.device).encoder()
         self.normalise = experiment.normalisation

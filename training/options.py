@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import augment
 import utils
-from data.folder import check_settings, open_folder
+from data.folder import open_folder
 from evaluation import results
 from models import backbones
 from models.rulers import RULERS
@@ -42,11 +42,11 @@ def open_given(args):
     name = args.dataset or (args.size and f"fma_{args.size}")
     if args.exp_path:
         experiment = Experiment.open(args.exp_path, args.exp_dir)
-        folder = open_folder(args.data_dir, name or experiment.flags.dataset)
-        check_settings(folder, experiment.settings)
+        folder = experiment.spectrograms(args.data_dir, name)
         warn_if_unfinished(experiment)
         return experiment, folder
-    folder = name and open_folder(args.data_dir, name, kinds=("spectrogram", "waveform", "embedding"))
+    kinds = ("spectrogram", "waveform", "embedding")
+    folder = name and open_folder(args.data_dir or utils.DATA_DIR, name, kinds=kinds)
     if not (folder and folder.settings.kind == "embedding") and not alone(args):
         raise utils.UserError("--exp_path is missing: which experiment? (only scratch and --baseline do without)")
     if not folder:
