@@ -18,6 +18,7 @@ from utils import UserError, atomic_path
 
 MARK = '<script type="application/json" id="data">'  # as in explore.html.jinja: by it a page is known
 LEAST_FOR_TSNE = 10  # tracks
+SPLITS = ("training", "validation", "test")  # in this order; after them others, which nothing learns from
 FINE = 65_535  # steps of a place on the map, from 0 to 1
 DISTANCES = 10_000  # steps of a distance from 0 to 1
 
@@ -80,7 +81,8 @@ def page_data(tracks, features, neighbours, seed=0, genres=(), probabilities=Non
     ``probabilities`` (N, G) speak of; sounds: the address of each track's audio, or None.
     """
     names = sorted({*genres, *tracks["genre_top"]})
-    splits = sorted(set(tracks["split"]))
+    there = set(tracks["split"])
+    splits = [name for name in SPLITS if name in there] + sorted(there.difference(SPLITS))
     nearest, distances = neighbours
     data = {
         "ids": tracks["track_id"].tolist(),

@@ -64,6 +64,14 @@ def test_features_that_are_no_numbers_and_a_track_alone_are_refused():
     assert alone.nearest_to(features[1], 10)[0].tolist() == [0]
 
 
+def test_splits_come_in_the_order_in_which_they_are_used():
+    features, _ = features_of(6)
+    splits = ["excluded", "test", "attic", "validation", "training", "test"]
+    tracks = pd.DataFrame({"track_id": list("abcdef"), "genre_top": [GENRES[0]] * 6, "split": splits})
+    data = explorer.page_data(tracks, features, explorer.Space(features).neighbours(2))
+    assert data["splits"] == ["training", "validation", "test", "attic", "excluded"]
+
+
 def test_neighbours_are_those_of_brute_force():
     features, _ = features_of()
     z = (features - features.mean(0)) / features.std(0)
