@@ -1,14 +1,16 @@
-"""Do coarse frames bound the accuracy? The same tracks with ever fewer columns, judged on validation tracks.
+"""What do columns and their order hold? The same tracks with fewer, or shuffled, ones, judged on validation tracks.
 
     python -m benchmarks.resolution --dataset gtzan_coarse --every 1,3,6,12
     python -m benchmarks.resolution --dataset gtzan_coarse --rows simsiam --train_flags "--num_epochs 60"
+    python -m benchmarks.resolution --dataset gtzan_coarse --every 1 --shuffle --rows scratch --out exp/shuffled
 
 Of each stored spectrogram one column of ``--every`` is kept, in copies under <out>/data, and nothing else changes:
 the windows are as long as they were, the crops hold as many columns. Rows: stats (band statistics), kmeans (a
 dictionary of columns), scratch (the default network, supervised) and simsiam (pre-trained on the thinned arrays, then
 a linear probe). Where accuracy still rises from one resolution to the next finer one, finer arrays may raise it
-further. Writes <out>/resolution.csv after every run, and resolution.md at the end. It can be stopped and run again:
-of pre-trainings that are finished, pretrained.csv says where they are.
+further. With ``--shuffle`` the columns that are kept come in a random order: what is worse then has made use of what
+follows what. Writes <out>/resolution.csv after every run, and resolution.md at the end. It can be stopped and run
+again: of pre-trainings that are finished, pretrained.csv says where they are.
 """
 
 import dataclasses
@@ -26,7 +28,7 @@ ROWS = {  # flags of transfer.py, and the name in the table
 }
 COLUMNS = ["row", "every", "seed", "accuracy"]
 PRETRAINED = ["row", "every", "seed", "experiment"]
-KEPT = ("dataset", "train_flags", "transfer_flags", "scratch_flags")  # one --out, one choice of these
+KEPT = ("dataset", "shuffle", "train_flags", "transfer_flags", "scratch_flags")  # one --out, one choice of these
 OWN = {"--device": "this command has such a flag itself", "--size": "--dataset says it"}
 LEAST = 8  # columns of the shortest track: of fewer there is nothing to learn
 
@@ -47,6 +49,9 @@ def get_args_parser():
     parser.add_argument("--dataset", default="fma_small", help="spectrogram folder <data_dir>/<dataset>_npy")
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--every", type=utils.counts, default="1,2,4,8", help="keep one column of so many")
+    parser.add_argument(
+        "--shuffle", action="store_true", help="put the columns that are kept of a track into a random order"
+    )
     parser.add_argument("--rows", default="stats,kmeans", help=f"comma list of what to compare: {', '.join(ROWS)}")
     parser.add_argument("--num_seeds", type=utils.count, default=3, help="runs of each row that has a seed")
     parser.add_argument(
@@ -81,7 +86,7 @@ def main(args):
     with utils.locked(out):
         kept = {name: getattr(args, name) for name in KEPT}
         utils.keep_settings(out / "settings.json", {**kept, "arrays": digest_of_arrays(folder)[:16]})
-        settings = {number: thinned(folder, number, out / "data") for number in every}
+        settings = {number: thinned(folder, number, out / "data", args.shuffle) for number in every}
         rows = {(row["row"], row["every"], row["seed"]): row for row in read_rows(out / "resolution.csv")}
         keys = [
             (name, number, seed) for seed in range(args.num_seeds) for number in every for name in names
@@ -91,7 +96,7 @@ def main(args):
             rows[key] = dict(zip(COLUMNS, (*key, run(*key, out, args)), strict=True))
             lines = [[row[column] for column in COLUMNS] for row in rows.values()]
             utils.write_csv(out / "resolution.csv", COLUMNS, lines)
-        text = markdown([rows[key] for key in keys], names, settings)
+        text = markdown([rows[key] for key in keys], names, settings, args.shuffle)
         utils.write_text(out / "resolution.md", text)
     print(text)
     print(out / "resolution.md")
@@ -110,8 +115,8 @@ def check(folder, every, data_dir):
         )
 
 
-def thinned(folder, every, data_dir):
-    """``<data_dir>/every<N>_npy``: the folder with one column of ``every``. Returns its settings."""
+def thinned(folder, every, data_dir, shuffle=False):
+    """``<data_dir>/every<N>_npy``: the folder with one column of ``every``, shuffled or not. Returns its settings."""
     copy = data_dir / f"every{every}_npy"
     settings = dataclasses.replace(folder.settings, hop_length=every * folder.settings.hop_length)
     content = {name: value for name, value in settings.to_json().items() if name != "index_of"}
@@ -126,7 +131,10 @@ def thinned(folder, every, data_dir):
     if copy.exists():  # begun and not ended, damaged, or of other arrays
         shutil.rmtree(copy)
     for row, path in zip(utils.progress(tracks, desc=f"one column of {every}"), paths, strict=True):
-        utils.save_array(copy / path, np.ascontiguousarray(read_array(folder, row)[:, ::every]))
+        kept = read_array(folder, row)[:, ::every]
+        if shuffle:
+            kept = np.random.default_rng(row.Index).permutation(kept, axis=1)
+        utils.save_array(copy / path, np.ascontiguousarray(kept))
     utils.write_json(copy / "spectrogram.json", content)
     utils.write_csv(copy / "tracks.csv", TRACKS, lines)
     return settings
@@ -169,9 +177,10 @@ def pretrained(key, common, path, args):
     return rows[key]
 
 
-def markdown(rows, names, settings):
+def markdown(rows, names, settings, shuffled):
     """A line for each row, a column for each resolution: mean ± standard deviation over the seeds."""
-    head = ["accuracy on validation", *(f"1 of {n}: {rate(one):.3g} columns/s" for n, one in settings.items())]
+    head = [f"accuracy on validation{', columns shuffled' if shuffled else ''}"]
+    head += [*(f"1 of {n}: {rate(one):.3g} columns/s" for n, one in settings.items())]
     lines = []
     for name in names:
         found = [[row["accuracy"] for row in rows if (row["row"], row["every"]) == (name, n)] for n in settings]

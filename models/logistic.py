@@ -1,4 +1,4 @@
-"""Logistic regression with an L2 penalty: scikit-learn's objective, in a fraction of its time where features are many.
+"""Logistic regression with an L2 penalty: scikit-learn's objective, in less time where features are many.
 
 The features of a network lie mostly along few directions, where the loss is curved a thousand times as much as
 elsewhere: L-BFGS takes hundreds of small steps. Here it sees the weights in coordinates in which the strongest

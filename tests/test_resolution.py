@@ -54,6 +54,18 @@ def test_copies_have_one_column_of_so_many_and_say_so(tmp_path, asked):
             np.testing.assert_array_equal(read_array(copy, a), read_array(whole, b)[:, ::every])
 
 
+def test_shuffled_copies_have_the_same_columns_in_another_order(tmp_path, asked):
+    out = run(tmp_path, "--every 2 --rows stats --shuffle")
+    whole, copy = open_folder(tmp_path / "data", "tiny"), open_folder(out / "data", "every2")
+    for a, b in zip(copy.tracks.itertuples(), whole.tracks.itertuples(), strict=True):
+        ours, theirs = read_array(copy, a), read_array(whole, b)[:, ::2]
+        assert (ours != theirs).any()
+        np.testing.assert_array_equal(ours[:, np.lexsort(ours)], theirs[:, np.lexsort(theirs)])
+    assert (out / "resolution.md").read_text().startswith("| accuracy on validation, columns shuffled |")
+    with pytest.raises(utils.UserError, match="shuffle True → False"):  # one folder, one order
+        run(tmp_path, "--every 2 --rows stats")
+
+
 def test_every_row_is_run_once_and_the_table_holds_means(tmp_path, asked):
     out = run(tmp_path, "--every 2,1 --rows stats,kmeans --num_seeds 2")
     assert len(asked) == 2 + 4  # band statistics have no seed
