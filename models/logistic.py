@@ -42,6 +42,7 @@ class Logistic:
         Of two genres, whose weights are each other's negative, the penalty counts twice, as scikit-learn's.
         """
         from scipy.optimize import minimize  # slow to import
+        from threadpoolctl import threadpool_limits
 
         (number, width), num_genres = self.x.shape, self.target.shape[1]
         penalty = (2 if num_genres == 2 else 1) / (number * inverse_penalty)
@@ -68,7 +69,8 @@ class Logistic:
 
         start = start[1:] if start else (self.x.new_zeros(num_genres, width), self.x.new_zeros(num_genres))
         limits = {"gtol": GRADIENT, "ftol": REDUCTION, "maxiter": 1000, "maxls": 50}
-        found = minimize(objective, point(*start, 1 / scale), jac=True, method="L-BFGS-B", options=limits)
+        with threadpool_limits(1, "blas"):  # SciPy's own threads, which wait by spinning, take the cores from torch's
+            found = minimize(objective, point(*start, 1 / scale), jac=True, method="L-BFGS-B", options=limits)
         return Fit(inverse_penalty, *parts(found.x))
 
 
