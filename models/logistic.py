@@ -14,6 +14,7 @@ import torch.nn.functional as F
 DIRECTIONS, ROWS, PASSES = 256, 2048, 2  # that are made flat; tracks, and passes over them, to find them
 CURVATURE = 0.1  # of the log-loss of a track along its logits: at most 1/4, less where it is sure
 GRADIENT = 3e-5  # greatest that is left of the mean objective, in the flat coordinates; scikit-learn leaves 1e-4
+MOST_STEPS = 1000
 REDUCTION = 1e-8  # of the objective by a step, below which there is nothing but what float32 rounds off
 
 
@@ -68,9 +69,11 @@ class Logistic:
             return loss.item(), point(error.T @ self.x + penalty * weight, error.sum(0), scale)  # by the chain rule
 
         start = start[1:] if start else (self.x.new_zeros(num_genres, width), self.x.new_zeros(num_genres))
-        limits = {"gtol": GRADIENT, "ftol": REDUCTION, "maxiter": 1000, "maxls": 50}
+        limits = {"gtol": GRADIENT, "ftol": REDUCTION, "maxiter": MOST_STEPS, "maxls": 50}
         with threadpool_limits(1, "blas"):  # SciPy's own threads, which wait by spinning, take the cores from torch's
             found = minimize(objective, point(*start, 1 / scale), jac=True, method="L-BFGS-B", options=limits)
+        if found.nit >= MOST_STEPS:
+            print(f"note: the fit of penalty 1/{inverse_penalty:g} was stopped after {MOST_STEPS:,} steps")
         return Fit(inverse_penalty, *parts(found.x))
 
 

@@ -37,6 +37,15 @@ def test_where_it_starts_does_not_matter():
     torch.testing.assert_close(path.weight, regression.fit(0.1).weight, atol=1e-3, rtol=0)
 
 
+def test_a_fit_that_is_cut_short_says_so(monkeypatch, capsys):
+    x, y = features()
+    logistic.Logistic(x, y, 3).fit(0.1)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(logistic, "MOST_STEPS", 2)
+    logistic.Logistic(x, y, 3).fit(0.1)
+    assert "penalty 1/0.1 was stopped after 2 steps" in capsys.readouterr().out
+
+
 def test_strong_directions_made_flat_save_most_of_the_steps(monkeypatch):
     x, y = features()
     steps, minimize = [], scipy.optimize.minimize
