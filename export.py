@@ -48,7 +48,8 @@ def get_args_parser():
     parser.add_argument("--exp_dir", default="exp", help="folder of the experiments")
     parser.add_argument(
         "--transfer",
-        help="name of the classifier's folder in the experiment (default: the best on validation, if there is any)",
+        help="name of the classifier's folder in the experiment (default: the best on validation, and no baseline "
+        "where there is another)",
     )
     parser.add_argument("--out", help="folder to make (default: exported/<experiment>); nothing is overwritten")
     return parser

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import functools
 import math
+from pathlib import Path
 
 import augment
 import models
@@ -40,6 +41,7 @@ METHOD_OPTIONS = {  # the defaults are the method's own
     "ema": (utils.share, "share of itself that the target network keeps in a step; rises to 1 along a cosine"),
 }
 LEAST_FRAMES = 16  # of a view, where the default has to be short
+LEAST_TRACKS = 30  # below it there is nothing to learn from
 MONITOR_ROWS = 512  # projections that std and rank are measured on
 
 
@@ -218,6 +220,8 @@ def main(args):
     path = resumed.folder if resumed else begin(Experiment.new(flags, folder, normalise), flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
     print(f"{path}: {what}, on {device}{distributed.describe()}")
+    if len(train) < LEAST_TRACKS:
+        print(f"note: {len(train)} tracks teach a network nothing: {LEAST_TRACKS} are the least")
     if flags.compile:
         compile_in_place(method, device)
 
@@ -354,7 +358,7 @@ def resolve(args):
     return utils.Flags(**{
         **vars(args),
         **options,
-        "data_dir": args.data_dir or utils.DATA_DIR,
+        "data_dir": str(Path(args.data_dir or utils.DATA_DIR).absolute()),
         "dataset": args.dataset or f"fma_{args.size}",
         "backbone": args.backbone or method.default_backbone,
         "num_views": method.default_views if args.num_views is None else args.num_views,

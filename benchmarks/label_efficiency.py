@@ -63,6 +63,8 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import pandas as pd
 
 from evaluation import plots, tables
+from training.experiment import Experiment
+from training.kept import digest_of_arrays
 
 
 def main(args):
@@ -72,19 +74,29 @@ def main(args):
         raise utils.UserError(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     experiments = [utils.find_experiment(each, args.exp_dir) for each in args.exp_path]
     weights = [utils.digest(experiment / "pre.pth") for experiment in experiments]
+    folder = common_folder(experiments, args)
     with utils.locked(out):
         kept = {name: getattr(args, name) for name in KEPT}
-        utils.keep_settings(out / "settings.json", {**kept, "weights": weights})
+        kept |= {"weights": weights, "arrays": digest_of_arrays(folder)[:16]}
+        utils.keep_settings(out / "settings.json", kept)
         copies = [copied(*each, out / "exp") for each in zip(experiments, weights, strict=True)]
         rows = read_rows(out / "label_efficiency.csv")
         keys = [(name, fraction, seed) for seed in range(args.num_seeds) for fraction in fractions for name in names]
         for key in utils.progress([key for key in keys if key not in rows], desc="runs"):
-            rows[key] = run(*key, copies[key[2] % len(copies)], args)
+            rows[key] = run(*key, copies[key[2] % len(copies)], folder, args)
             lines = [[row[column] for column in COLUMNS] for row in rows.values()]
             utils.write_csv(out / "label_efficiency.csv", COLUMNS, lines)
         shown = [{**rows[key], "name": ROWS[key[0]][1]} for key in sorted(keys, key=lambda key: names.index(key[0]))]
         print(write(shown, args, out))
     print(out / "label_efficiency.md")
+
+
+def common_folder(experiments, args):
+    """The :class:`data.folder.Folder` that all are judged on. Raises :class:`utils.UserError` where they are many."""
+    folders = [Experiment.read(one).spectrograms(args.data_dir, args.dataset) for one in experiments]
+    if len({folder.path.resolve() for folder in folders}) > 1:
+        raise utils.UserError("the experiments were trained on different folders: give --data_dir and --dataset")
+    return folders[0]
 
 
 def write(shown, args, out):
@@ -114,12 +126,11 @@ def read_rows(path):
     return {(row["row"], row["fraction"], row["seed"]): row for row in tables.read_runs(path, COLUMNS, TEXTS)}
 
 
-def run(name, fraction, seed, experiment, args):
+def run(name, fraction, seed, experiment, folder, args):
     """One classifier, trained and judged: a dict of ``COLUMNS``."""
     flags = [*shlex.split(ROWS[name][0]), *shlex.split(args.transfer_flags)]
     flags += shlex.split(args.scratch_flags) if name == "scratch" else []  # of a flag twice, the last counts
-    for flag in ("dataset", "data_dir"):
-        flags += [f"--{flag}", getattr(args, flag)] if getattr(args, flag) else []
+    flags += ["--dataset", folder.dataset, "--data_dir", folder.path.parent]
     flags += ["--label_fraction", fraction, "--seed", seed, "--test_split", args.test_split, "--device", args.device]
     file = Path(utils.call("transfer.py", "--exp_path", experiment, *flags))
     result = utils.read_json(file)

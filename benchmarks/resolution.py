@@ -15,7 +15,6 @@ again: of pre-trainings that are finished, pretrained.csv says where they are.
 
 import dataclasses
 import shlex
-import shutil
 from pathlib import Path
 
 import utils
@@ -28,8 +27,9 @@ ROWS = {  # flags of transfer.py, and the name in the table
 }
 COLUMNS = ["row", "every", "seed", "accuracy"]
 PRETRAINED = ["row", "every", "seed", "experiment"]
-KEPT = ("dataset", "shuffle", "train_flags", "transfer_flags", "scratch_flags")  # one --out, one choice of these
+KEPT = ("dataset", "train_flags", "transfer_flags", "scratch_flags")  # one --out, one choice of these
 OWN = {"--device": "this command has such a flag itself", "--size": "--dataset says it"}
+COPY = "copy.json"  # in each copy: of what it is one, and what it holds
 LEAST = 8  # columns of the shortest track: of fewer there is nothing to learn
 
 
@@ -70,7 +70,7 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import numpy as np
 
 from data.folder import COLUMNS as TRACKS
-from data.folder import open_folder, read_array, read_tracks
+from data.folder import open_folder, read_array
 from evaluation import tables
 from training.kept import digest_of_arrays
 
@@ -85,7 +85,9 @@ def main(args):
     check(folder, every[-1], out / "data")
     with utils.locked(out):
         kept = {name: getattr(args, name) for name in KEPT}
-        utils.keep_settings(out / "settings.json", {**kept, "arrays": digest_of_arrays(folder)[:16]})
+        kept["shuffle"] = args.shuffle or None  # as in tables from before there was this flag
+        kept["arrays"] = digest_of_arrays(folder)[:16]
+        utils.keep_settings(out / "settings.json", kept)
         settings = {number: thinned(folder, number, out / "data", args.shuffle) for number in every}
         rows = {(row["row"], row["every"], row["seed"]): row for row in read_rows(out / "resolution.csv")}
         keys = [
@@ -117,7 +119,9 @@ def check(folder, every, data_dir):
 
 def thinned(folder, every, data_dir, shuffle=False):
     """``<data_dir>/every<N>_npy``: the folder with one column of ``every``, shuffled or not. Returns its settings."""
-    copy = data_dir / f"every{every}_npy"
+    copy, made = data_dir / f"every{every}_npy", {"of": digest_of_arrays(folder), "every": every, "shuffle": shuffle}
+    if copy.exists() and not (copy / COPY).is_file():
+        raise utils.UserError(f"{copy} is there, and no copy that this command has made: choose another --out")
     settings = dataclasses.replace(folder.settings, hop_length=every * folder.settings.hop_length)
     content = {name: value for name, value in settings.to_json().items() if name != "index_of"}
     tracks = list(folder.tracks.itertuples())
@@ -126,10 +130,9 @@ def thinned(folder, every, data_dir, shuffle=False):
         [row.track_id, path, row.genre_top, row.split, -(-row.frames // every)]
         for row, path in zip(tracks, paths, strict=True)
     ]
-    if is_whole(copy, content, lines):
+    if is_whole(copy, made):
         return settings
-    if copy.exists():  # begun and not ended, damaged, or of other arrays
-        shutil.rmtree(copy)
+    utils.write_json(copy / COPY, made)  # and what else is there was begun and not ended, damaged, or of other arrays
     for row, path in zip(utils.progress(tracks, desc=f"one column of {every}"), paths, strict=True):
         kept = read_array(folder, row)[:, ::every]
         if shuffle:
@@ -137,16 +140,20 @@ def thinned(folder, every, data_dir, shuffle=False):
         utils.save_array(copy / path, np.ascontiguousarray(kept))
     utils.write_json(copy / "spectrogram.json", content)
     utils.write_csv(copy / "tracks.csv", TRACKS, lines)
+    utils.write_json(copy / COPY, {**made, "arrays": digest_of_copy(copy)})
     return settings
 
 
-def is_whole(copy, content, lines):
-    """Whether an earlier call has made this copy to its end, which is tracks.csv, and neither file has changed."""
+def is_whole(copy, made):
+    """Whether an earlier call has made this copy to its end, and nothing of it has changed since."""
     try:
-        there = read_tracks(copy / "tracks.csv")[TRACKS].values.tolist()
-        return there == lines and utils.read_json(copy / "spectrogram.json") == content
+        return utils.read_json(copy / COPY) == {**made, "arrays": digest_of_copy(copy)}
     except (utils.UserError, OSError):
         return False
+
+
+def digest_of_copy(copy):
+    return digest_of_arrays(open_folder(copy.parent, copy.name.removesuffix("_npy")))
 
 
 def read_rows(path):

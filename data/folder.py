@@ -86,7 +86,7 @@ def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
         there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
         raise utils.UserError(
             f"no spectrograms at {path.absolute()}: run preprocessing.py first (--size, or --dataset NAME --source "
-            f"DIR), or choose one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
+            f"DIR), or name another --data_dir, or one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
         )
     folder = Folder(dataset, path, read_settings(path / "spectrogram.json"), read_tracks(path / "tracks.csv"))
     if folder.settings.kind not in kinds:

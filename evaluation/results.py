@@ -121,6 +121,11 @@ class Result:
         return self.network["kind"] in ("encoder", "random") and {*str(self.network["layer"]).split("+")} <= RULERS
 
     @property
+    def is_baseline(self):
+        """Whether it is there to be compared with: nothing but rulers or random weights made its features."""
+        return self.only_rulers or self.network["kind"] in BASELINES.values()
+
+    @property
     def right(self):
         """Whether each track's genre was found, 1 or 0, by track_id; of :func:`mean_of_seeds` the share of seeds."""
         if "right" in self.tables:
@@ -561,7 +566,7 @@ def read(folder):
 def choose(experiment, name):
     """The :class:`Result` of the named classifier, or of the best on validation. Raises :class:`utils.UserError`.
 
-    One of tags speaks only where none is of genres.
+    One of tags speaks only where none is of genres, a baseline only where there is nothing else.
     """
     there = {file.parent.name: read(file.parent) for file in sorted(experiment.glob("*/result.json"))}
     if not there:
@@ -570,7 +575,7 @@ def choose(experiment, name):
         raise utils.UserError(f"{experiment} has no classifier '{name}'; there are: {', '.join(there)}")
     if name is not None:
         return there[name]
-    return max(there.values(), key=lambda result: (result.task == "genres", *by_validation(result)))
+    return max(there.values(), key=lambda one: (one.task == "genres", not one.is_baseline, *by_validation(one)))
 
 
 def by_validation(result):

@@ -27,7 +27,7 @@ def parse(flags):
 
 
 def folder_of(settings):
-    return Folder("own", "own_npy", settings, None)
+    return Folder("own", Path("own_npy"), settings, None)
 
 
 def resolved(flags, settings=None, experiment=None):

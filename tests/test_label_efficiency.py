@@ -4,17 +4,21 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import call
+from conftest import GENRES, call, write_folder
 
 import utils
 from benchmarks import label_efficiency
+from data.folder import open_folder
 
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """Two experiments; the command lines of transfer.py that were asked for, as dicts, in place of running it."""
+    folder = open_folder(write_folder(tmp_path / "data", "tiny"), "tiny")
     for name in ("111111", "222222"):
-        utils.write_json(tmp_path / "exp" / name / "configuration.json", {"flags": {}})
+        flags = {"method": "simsiam", "dataset": "tiny", "data_dir": str(tmp_path / "data")}
+        content = {"spectrogram": folder.settings.to_json(), "normalisation": {"mean": 0, "std": 1}, "genres": []}
+        utils.write_json(tmp_path / "exp" / name / "configuration.json", {"flags": flags, **content})
         utils.write_text(tmp_path / "exp" / name / "pre.pth", name)
     ran = []
 
@@ -65,6 +69,20 @@ def test_the_experiments_are_left_as_they_are_and_no_weights_pile_up(tmp_path, a
     assert {path.read_text() for path in out.glob("exp/*/pre.pth")} == {"111111", "222222"}
     assert list(out.rglob("result.json"))
     assert not list(out.rglob("transfer.pth"))
+
+
+def test_all_are_judged_on_the_same_tracks_and_labels(tmp_path, asked):
+    run(tmp_path, "--num_seeds 1 --rows frozen")
+    assert {(given["--dataset"], given["--data_dir"]) for given in asked} == {("tiny", tmp_path / "data")}
+    tracks = tmp_path / "data" / "tiny_npy" / "tracks.csv"
+    tracks.write_text(tracks.read_text().replace(GENRES[0], GENRES[1]))
+    with pytest.raises(utils.UserError, match="other flags"):
+        run(tmp_path, "--num_seeds 2 --rows frozen")
+    write_folder(tmp_path / "elsewhere", "tiny")
+    file = tmp_path / "exp" / "222222" / "configuration.json"
+    file.write_text(file.read_text().replace(f"{tmp_path}/data", f"{tmp_path}/elsewhere"))
+    with pytest.raises(utils.UserError, match="different folders: give --data_dir and --dataset"):
+        run(tmp_path, "--num_seeds 2 --rows frozen")
 
 
 def test_what_is_there_is_not_run_again_and_other_flags_are_refused(tmp_path, asked):

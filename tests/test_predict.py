@@ -234,7 +234,7 @@ def test_a_file_of_a_lower_sample_rate_is_not_one_without_treble(home, ask, tmp_
 
 def test_the_best_on_validation_speaks_unless_another_is_named(home, tmp_path, capsys):
     experiment = Path(shutil.copytree(home.transfers["linear"].parent, tmp_path / "123456"))
-    names = [home.transfers[case].name for case in ("linear", "stats", "random")]
+    names = [home.transfers[case].name for case in ("linear", "mlp", "stats", "random")]
     for folder in [path.parent for path in experiment.glob("*/result.json")]:
         content = json.loads((folder / "result.json").read_text())
         content["validation_accuracy"] = 0.9 if folder.name == names[1] else 0.4
@@ -268,6 +268,21 @@ def test_older_results_without_a_validation_accuracy_do_not_stop_it(home, tmp_pa
     del content["validation_accuracy"]
     (experiment / name / "result.json").write_text(json.dumps(content))
     assert results.choose(experiment, None).folder.name != name
+
+
+def test_a_baseline_is_chosen_only_where_there_is_nothing_else(home, tmp_path):
+    experiment = Path(shutil.copytree(home.transfers["linear"].parent, tmp_path / "123456"))
+    files = sorted(experiment.glob("*/result.json"))
+    baseline = home.transfers["mlp"].name
+    content = json.loads((experiment / baseline / "result.json").read_text())
+    content["network"]["kind"], content["validation_accuracy"] = "kmeans", 1.0
+    (experiment / baseline / "result.json").write_text(json.dumps(content))
+    assert results.choose(experiment, baseline).is_baseline
+    assert results.choose(experiment, None).folder.name != baseline
+    for file in files:
+        if file.parent.name != baseline:
+            file.unlink()
+    assert results.choose(experiment, None).folder.name == baseline
 
 
 # ------------------------------------------------------------------ what it prints, and refuses

@@ -62,7 +62,7 @@ def test_shuffled_copies_have_the_same_columns_in_another_order(tmp_path, asked)
         assert (ours != theirs).any()
         np.testing.assert_array_equal(ours[:, np.lexsort(ours)], theirs[:, np.lexsort(theirs)])
     assert (out / "resolution.md").read_text().startswith("| accuracy on validation, columns shuffled |")
-    with pytest.raises(utils.UserError, match="shuffle True → False"):  # one folder, one order
+    with pytest.raises(utils.UserError, match="shuffle True → None"):  # one folder, one order
         run(tmp_path, "--every 2 --rows stats")
 
 
@@ -146,6 +146,10 @@ def cut_short(file):
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-3]))
 
 
+def cut_in_two(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 def of_other_arrays(file):
     file.write_text(file.read_text().replace('"hop_length": 200', '"hop_length": 400'))
 
@@ -156,17 +160,33 @@ def of_other_arrays(file):
     ("spectrogram.json", cut_short),
     ("spectrogram.json", of_other_arrays),
     ("spectrogram.json", Path.unlink),
+    ("000/000003.npy", cut_in_two),
+    ("000/000003.npy", Path.unlink),
+    ("copy.json", cut_short),
 ])  # fmt: skip
 def test_a_damaged_copy_is_made_again_and_a_whole_one_is_not(tmp_path, asked, name, damage):
     copy = run(tmp_path, "--every 2 --rows stats") / "data" / "every2_npy"
-    before = {file.name: file.read_text() for file in copy.glob("*.*")}
-    utils.write_text(copy / "left over", "")
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in copy.rglob("*.*")}
     run(tmp_path, "--every 2 --rows kmeans --num_seeds 1")
-    assert (copy / "left over").exists()
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in before} == before
     damage(copy / name)
     run(tmp_path, "--every 2 --rows kmeans --num_seeds 2")
-    assert {file.name: file.read_text() for file in copy.glob("*.*")} == before
-    assert not (copy / "left over").exists()
+    assert all(file.read_bytes() == content for file, (content, _) in before.items() if file.name != "copy.json")
+
+
+def test_shuffled_copies_are_not_taken_for_others_and_folders_of_others_are_left_alone(tmp_path, asked):
+    out = run(tmp_path, "--every 2 --rows stats --shuffle")
+    for name in ("settings.json", "resolution.csv", "resolution.md"):
+        (out / name).unlink()
+    run(tmp_path, "--every 2 --rows stats")
+    whole, copy = open_folder(tmp_path / "data", "tiny"), open_folder(out / "data", "every2")
+    for a, b in zip(copy.tracks.itertuples(), whole.tracks.itertuples(), strict=True):
+        np.testing.assert_array_equal(read_array(copy, a), read_array(whole, b)[:, ::2])
+    mine = out / "data" / "every4_npy" / "000" / "000000.npy"
+    utils.write_text(mine, "precious")
+    with pytest.raises(utils.UserError, match="no copy that this command has made"):
+        run(tmp_path, "--every 4 --rows stats")
+    assert mine.read_text() == "precious"
 
 
 def test_the_source_is_never_taken_for_a_copy(tmp_path, asked):

@@ -84,14 +84,16 @@ class Experiment:
     def spectrograms(self, data_dir=None, dataset=None):
         """The :class:`data.folder.Folder` it was trained on, or ``dataset``, made with the same settings.
 
-        By default where the experiment found it; of one from another machine, in the default ``--data_dir``.
-        Raises :class:`utils.UserError`.
+        By default where the experiment found it; where there is none, as on another machine, in the default
+        ``--data_dir``, and a note says so. Raises :class:`utils.UserError`.
         """
         dataset = dataset or self.flags.dataset
-        before = getattr(self.flags, "data_dir", utils.DATA_DIR)
-        there = (Path(before) / f"{dataset}_npy" / "tracks.csv").is_file()
-        folder = open_folder(data_dir or (before if there else utils.DATA_DIR), dataset)
+        before = getattr(self.flags, "data_dir", None) or utils.DATA_DIR
+        moved = not data_dir and before != utils.DATA_DIR and not holds(before, dataset)
+        folder = open_folder(data_dir or (utils.DATA_DIR if moved else before), dataset)
         check_settings(folder, self.settings)
+        if moved:
+            print(f"note: {dataset} is not where the experiment found it: {folder.path} is read")
         return folder
 
     def method(self, device="cpu"):
@@ -112,11 +114,18 @@ FLAGS = {  # what every script reads of them → what they can be
     "method": lambda value: value is None or value in models.METHODS,
     "backbone": lambda value: value is None or isinstance(value, str),
     "dataset": lambda value: isinstance(value, str),
-    "data_dir": lambda value: isinstance(value, str),
+    "data_dir": lambda value: value is None or isinstance(value, str),
     "pool": lambda value: value in models.POOLS,
     "num_epochs": lambda value: isinstance(value, int),
     "crop_seconds": lambda value: isinstance(value, (int, float)) and 0 < value <= 86_400,
 }
+
+
+def holds(data_dir, dataset):
+    """Whether the dataset is there, for all that this user can see."""
+    with contextlib.suppress(OSError, ValueError):  # a name too long or with a NUL in it, somebody else's home
+        return (Path(data_dir) / f"{dataset}_npy" / "tracks.csv").is_file()
+    return False
 
 
 def check_flags(flags, file):

@@ -171,7 +171,7 @@ def made_by(network, seed, cut, task, flags):
 
 def new_flags(flags):
     """Of an experiment that no pre-training came before."""
-    kept = {"method": None, "backbone": flags.backbone, "pool": flags.pool, "dataset": flags.dataset}
+    kept = {"method": None, **{name: getattr(flags, name) for name in ("backbone", "pool", "dataset", "data_dir")}}
     return utils.Flags(**kept, **({"crop_seconds": flags.crop_seconds} if flags.crop_seconds is not None else {}))
 
 

@@ -76,6 +76,7 @@ def resolve(args, experiment, folder):
     changes = {
         "protocol": name,
         "dataset": folder.dataset,
+        "data_dir": str(folder.path.parent.absolute()),
         "layer": resolve_layer(args.layer, folder),
         "backbone": experiment.flags.backbone if experiment else backbone_for(args.backbone, folder.settings),
         "pool": getattr(experiment.flags, "pool", "average") if experiment else args.pool,
