@@ -219,9 +219,8 @@ def main(args):
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
     path = resumed.folder if resumed else begin(Experiment.new(flags, folder, normalise), flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
-    print(f"{path}: {what}, on {device}{distributed.describe()}")
-    if len(train) < LEAST_TRACKS:
-        print(f"note: {len(train)} tracks teach a network nothing: {LEAST_TRACKS} are the least")
+    few = f" (too few to learn from: {LEAST_TRACKS} are the least)" if len(train) < LEAST_TRACKS else ""
+    print(f"{path}: {what}{few}, on {device}{distributed.describe()}")
     if flags.compile:
         compile_in_place(method, device)
 
