@@ -127,7 +127,10 @@ def main(args):
 def why_this(result, args):
     """In words, where it was chosen among several classifiers."""
     number = sum(1 for _ in result.folder.parent.glob("*/result.json"))
-    return "" if args.transfer or number < 2 else f"; of {number} the best on validation, --transfer names others"
+    if args.transfer or number < 2:
+        return ""
+    which = "" if result.is_baseline else " that is no baseline"
+    return f"; of {number} the best on validation{which}, --transfer names others"
 
 
 def check_places(args):

@@ -410,7 +410,7 @@ def open_resumed(args):
 def resumed_flags(experiment, args):
     """The experiment's own flags, but for those of this machine; flags that are new since then by default."""
     here = {name: getattr(args, name) for name in ("exp_dir", "device", "cache")}
-    here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", utils.DATA_DIR)
+    here["data_dir"] = args.data_dir or getattr(experiment.flags, "data_dir", None) or utils.DATA_DIR
     before = {**BEFORE, **models.METHODS[experiment.flags.method].before}
     flags = utils.Flags(**{**vars(args), **before, **vars(experiment.flags), **here, "resume": args.resume})
     parser = get_args_parser()

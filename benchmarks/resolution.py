@@ -187,7 +187,7 @@ def pretrained(key, common, path, args):
 def markdown(rows, names, settings, shuffled):
     """A line for each row, a column for each resolution: mean ± standard deviation over the seeds."""
     head = [f"accuracy on validation{', columns shuffled' if shuffled else ''}"]
-    head += [*(f"1 of {n}: {rate(one):.3g} columns/s" for n, one in settings.items())]
+    head += [f"1 of {n}: {rate(one):.3g} columns/s" for n, one in settings.items()]
     lines = []
     for name in names:
         found = [[row["accuracy"] for row in rows if (row["row"], row["every"]) == (name, n)] for n in settings]

@@ -48,7 +48,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, pretrained_once):  # made before, with its pictures, which are left out here
     """Audio of three genres, folders of each kind made of it, a classifier for each of ``CASES`` (name → folder)."""
     home = tmp_path_factory.mktemp("predict")
     with pytest.MonkeyPatch.context() as patch:
