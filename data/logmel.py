@@ -15,7 +15,6 @@ from pathlib import Path
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
-import scipy.sparse
 import soundfile
 import soxr
 import torch
@@ -32,6 +31,7 @@ PASSBAND = 0.8  # of half the sample rate; above it converters and resamplers tu
 LEAST_RATE = 1000  # Hz of a file's own: below it nothing is left of music
 BLOCK = 2**22  # samples of each channel that are read at a time: soundfile finds its place in the file anew for each
 FRAMES_AT_ONCE = 64  # so that their spectra stay in the processor's cache
+BANDS_AT_ONCE = 8  # of a mel spectrogram: more would multiply more zeros, fewer are more calls
 UNKNOWN = 2**31 - 2**16  # bytes; from here on, a size in a header stands for "not known", as a pipe writes it
 ASF_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"  # of wma; 40 on: the size
 # what ffmpeg may take a file for: no playlists
@@ -101,11 +101,12 @@ def _read_with_soundfile(path, sample_rate, max_seconds):
         if rate < LEAST_RATE:
             raise AudioError(f"its sample rate of {rate} Hz is too low: {LEAST_RATE} Hz are the least")
         while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-            blocks.append(functools.reduce(np.add, block.T) / block.shape[1])  # .mean(axis=1) takes 20 times as long
+            blocks.append(functools.reduce(np.add, block.T))  # .mean(axis=1) takes 20 times as long
+            blocks[-1] /= block.shape[1]
             length += len(block)
             _check_length(length / rate, max_seconds)
         _check_declared(length / rate, file.frames / rate)
-    waveform = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+    waveform = blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, np.float32), *blocks])
     if rate != sample_rate and length:
         waveform = soxr.resample(waveform, rate, sample_rate)
     return waveform
@@ -235,10 +236,21 @@ def _filter_settings(settings):
 
 
 @functools.lru_cache(maxsize=8)
-def sparse_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
-    """The same for spectra as they lie in memory, each bin a real and an imaginary part: (F, 2 × bins), sparse."""
-    filters = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale)
-    return scipy.sparse.csr_array(filters.T.repeat_interleave(2, dim=1).numpy())
+def filter_banks(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
+    """The same, a few neighbouring bands at a time, of the bins that they hear alone: [(bands, bins, filters)].
+
+    For spectra as they lie in memory, each bin a real and an imaginary part: ``bins`` is a slice of these parts,
+    ``bands`` one of mel bands, filters are (bins, bands).
+    """
+    filters = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale).numpy()
+    banks = []
+    for band in range(0, n_mels, BANDS_AT_ONCE):
+        some = filters[:, band : band + BANDS_AT_ONCE]
+        heard = np.flatnonzero(some.any(axis=1))
+        bins = slice(heard[0], heard[-1] + 1) if len(heard) else slice(0)
+        parts = slice(2 * (bins.start or 0), 2 * bins.stop)
+        banks.append((slice(band, band + BANDS_AT_ONCE), parts, np.repeat(some[bins], 2, axis=0)))
+    return banks
 
 
 def mel_power(waveform, settings):
@@ -246,13 +258,15 @@ def mel_power(waveform, settings):
     if waveform.ndim > 1:
         return torch.stack([mel_power(one, settings) for one in waveform])
     n_fft = settings.n_fft
-    window, filters = torch.hann_window(n_fft), sparse_filters(*_filter_settings(settings))
-    frames = torch.nn.functional.pad(torch.as_tensor(waveform), (n_fft // 2, n_fft // 2))
-    pieces = []
-    for some in frames.unfold(0, n_fft, settings.hop_length).split(FRAMES_AT_ONCE):
-        squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1)
-        pieces.append(filters @ squares.numpy().T)
-    return torch.from_numpy(np.concatenate(pieces, axis=1))
+    window, banks = torch.hann_window(n_fft), filter_banks(*_filter_settings(settings))
+    padded = torch.nn.functional.pad(torch.as_tensor(waveform), (n_fft // 2, n_fft // 2))
+    frames = padded.unfold(0, n_fft, settings.hop_length)
+    power = torch.empty(len(frames), settings.n_mels)
+    for some, made in zip(frames.split(FRAMES_AT_ONCE), power.split(FRAMES_AT_ONCE), strict=True):
+        squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1).numpy()
+        for bands, bins, filters in banks:
+            made.numpy()[:, bands] = squares[:, bins] @ filters
+    return power.T.contiguous()
 
 
 def mel_power_anywhere(waveform, settings):
