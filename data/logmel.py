@@ -17,6 +17,7 @@ import imageio_ffmpeg
 import numpy as np
 import soundfile
 import soxr
+import threadpoolctl
 import torch
 import torchaudio
 
@@ -240,7 +241,7 @@ def filter_banks(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
     """The same, a few neighbouring bands at a time, of the bins that they hear alone: [(bands, bins, filters)].
 
     For spectra as they lie in memory, each bin a real and an imaginary part: ``bins`` is a slice of these parts,
-    ``bands`` one of mel bands, filters are (bins, bands).
+    ``bands`` one of mel bands, filters are (bands, bins).
     """
     filters = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale).numpy()
     banks = []
@@ -249,7 +250,7 @@ def filter_banks(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
         heard = np.flatnonzero(some.any(axis=1))
         bins = slice(heard[0], heard[-1] + 1) if len(heard) else slice(0)
         parts = slice(2 * (bins.start or 0), 2 * bins.stop)
-        banks.append((slice(band, band + BANDS_AT_ONCE), parts, np.repeat(some[bins], 2, axis=0)))
+        banks.append((slice(band, band + BANDS_AT_ONCE), parts, np.repeat(some[bins].T, 2, axis=1)))
     return banks
 
 
@@ -261,12 +262,20 @@ def mel_power(waveform, settings):
     window, banks = torch.hann_window(n_fft), filter_banks(*_filter_settings(settings))
     padded = torch.nn.functional.pad(torch.as_tensor(waveform), (n_fft // 2, n_fft // 2))
     frames = padded.unfold(0, n_fft, settings.hop_length)
-    power = torch.empty(len(frames), settings.n_mels)
-    for some, made in zip(frames.split(FRAMES_AT_ONCE), power.split(FRAMES_AT_ONCE), strict=True):
-        squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1).numpy()
-        for bands, bins, filters in banks:
-            made.numpy()[:, bands] = squares[:, bins] @ filters
-    return power.T.contiguous()
+    power = np.empty((settings.n_mels, len(frames)), np.float32)
+    with libraries().limit(limits=1, user_api="blas"):  # NumPy's threads wait by spinning: here for one another
+        for begin in range(0, len(frames), FRAMES_AT_ONCE):
+            some = slice(begin, begin + FRAMES_AT_ONCE)
+            squares = torch.view_as_real(torch.fft.rfft(frames[some] * window)).square_().flatten(1).numpy()
+            for bands, bins, filters in banks:
+                power[bands, some] = filters @ squares[:, bins].T
+    return torch.from_numpy(power)
+
+
+@functools.cache
+def libraries():
+    """Those that compute by threads of their own; to look for them takes longer than a spectrogram."""
+    return threadpoolctl.ThreadpoolController()
 
 
 def mel_power_anywhere(waveform, settings):

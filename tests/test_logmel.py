@@ -34,6 +34,7 @@ def librosa_log_mel(waveform, settings):
         {},
         {"n_mels": 48, "hop_length": 256},
         {"mel_scale": "htk", "n_mels": 64},
+        {"n_mels": 13, "n_fft": 4096},
         {"f_min": 50.0, "f_max": 8000.0, "n_mels": 96},
     ],
 )  # fmt: skip
