@@ -25,7 +25,7 @@ LOG_COLUMNS = [
     *("lr", "clips_per_second", "seconds"),
 ]
 # of experiments that were made before there were such flags
-BEFORE = {"pool": "average", "normalise": "global", "num_views": 2}
+BEFORE = {"pool": "average", "normalise": "global", "num_views": 2, "precise_norms": False}
 DEFAULT_LR = {"AdamW": 0.001, "SGD": 0.06, "Adam": 0.002}
 DEFAULT_DECAY = {"AdamW": 0.05, "SGD": 1e-4, "Adam": 1e-4}
 METHOD_OPTIONS = {  # the defaults are the method's own
@@ -126,6 +126,11 @@ def get_args_parser():
         "--fix_pred_lr", action=argparse.BooleanOptionalAction, default=True,
         help="keep the predictor's learning rate fixed while the others' decays",
     )  # fmt: skip
+    group.add_argument(
+        "--precise_norms", action=argparse.BooleanOptionalAction, default=True,
+        help="before features are judged, and at the end, give BatchNorm the statistics of training tracks as they "
+        "are; --no-precise_norms: the running ones, of augmented views, as in the papers",
+    )  # fmt: skip
 
     group = parser.add_argument_group("running")
     group.add_argument(
@@ -176,7 +181,7 @@ from models import backbones
 from training import distributed, precision
 from training.compiled import compile_in_place
 from training.experiment import Experiment, check_same_arrays, check_same_tracks, running, tidy
-from training.frozen import Cut, FeatureMonitor, evenly
+from training.frozen import NUM_CROPS, SHOWN_TRACKS, Cut, FeatureMonitor, evenly, fit_norms
 from training.loop import EpochSoFar, schedule
 from training.supervised import batch_size_for
 from training.views import TrackViews, Views, check_batch
@@ -248,7 +253,10 @@ def pretrain(folder, method, views, optimiser, monitor, flags, device):
         save = functools.partial(save_checkpoint, folder, method, optimiser, log)
         row = train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, device, save, begun)
         begun, last = None, epoch == flags.num_epochs
-        if monitor and (last or epoch % flags.knn_every == 0):
+        judged = last or (flags.knn_every and epoch % flags.knn_every == 0)
+        if judged and flags.precise_norms:
+            measure_norms(method, views.views, flags.bf16, device)
+        if judged and monitor:
             row |= monitor(method.encoder())
         log.append(row)
         save()
@@ -301,6 +309,17 @@ def train_one_epoch(forward, method, views, optimiser, rates, epoch, flags, devi
         "clips_per_second": len(views) * views.batch_size / seconds,
         "seconds": seconds,
     }
+
+
+def measure_norms(method, views, bf16, device):
+    """Gives the encoder's norms the statistics of training tracks as they are, which its features will be made of.
+
+    Learning, which goes by the statistics of each batch, notices nothing of it.
+    """
+    cut = Cut(views.num_frames, NUM_CROPS, views.normalise, device, bf16, 10 * NUM_CROPS)  # no batch is of one crop
+    encoder = torch.nn.Sequential(method.backbone, method.projector)
+    with utils.autocast(device, bf16):
+        fit_norms(encoder, cut.views(views.crops, evenly(len(views.crops), SHOWN_TRACKS)))
 
 
 def scaled_rate(optim, lr, batch_size):

@@ -24,8 +24,6 @@ import augment
 import models
 import utils
 
-NORMS_TRACKS = 200  # that the BatchNorm statistics of a network from scratch are measured on
-
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
@@ -187,7 +185,7 @@ from models import heads
 from models.classifier import Classifier
 from training import distributed
 from training.compiled import compile_in_place
-from training.frozen import evenly, fit_norms
+from training.frozen import SHOWN_TRACKS, evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
 from training.labels import open_labels
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
@@ -335,13 +333,13 @@ def train_whole(given, network, groups, labelled, recipe, **options):
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     labels = task.kind.targets(task.labels[0], len(task.genres))
     batches = LabelledViews(views, labels, labelled, recipe.batch_size, flags.mixup)
-    shown = labelled[evenly(len(labelled), NORMS_TRACKS)]
+    shown = labelled[evenly(len(labelled), SHOWN_TRACKS)]
     if flags.compile:
         compile_in_place(network, task.device)
 
     def judge(one):
         if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's
-            fit_norms(one.backbone, cut.views(task.train, shown))
+            fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).views(task.train, shown))
         return apply(one.head, cut.extract(one.backbone, task.validation))
 
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)

@@ -14,10 +14,12 @@ from conftest import TINY, call, write_folder
 import models
 import train_simsiam
 import utils
+from data import crops
 from evaluation import plots
 from models import methods
 from models.simsiam import SimSiam
 from training import precision
+from training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -114,6 +116,27 @@ def test_next_to_no_rate_moves_no_weight(train):
     weights = weights_of(experiment)
     for name, parameter in fresh.named_parameters():
         torch.testing.assert_close(weights[name], parameter.detach(), rtol=0, atol=1e-20)
+
+
+def test_norms_are_those_of_tracks_as_they_are(train):
+    """At the end, and whenever features are judged; what is learned is the same with and without."""
+    precise, running = (train(f"--num_epochs 3 --knn_every 1 {flag}") for flag in ("", "--no-precise_norms"))
+    ours, theirs = weights_of(precise), weights_of(running)
+    changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
+    of_encoder = {name for name in ours if name.startswith(("backbone.", "projector."))}
+    assert changed == {name for name in of_encoder if name.endswith(("running_mean", "running_var", "_tracked"))}
+    assert [row["loss"] for row in log_of(precise)] == [row["loss"] for row in log_of(running)]
+
+    experiment = Experiment.read(precise)
+    folder = experiment.spectrograms()
+    train_tracks = crops.load(folder, folder.split("training"), torch.device("cpu"))
+    num_frames = experiment.settings.frames_in(experiment.flags.crop_seconds)
+    every = torch.cat([experiment.normalisation(x) for x in train_tracks.every_crop(num_frames, 5, 64)])
+    with torch.no_grad():
+        first = experiment.method().backbone[0][0](every)
+    mean, std = ours["backbone.0.1.running_mean"], ours["backbone.0.1.running_var"].sqrt()
+    torch.testing.assert_close(mean, first.mean((0, 2, 3)), atol=0.02 * std.mean().item(), rtol=0)
+    torch.testing.assert_close(std, first.std((0, 2, 3)), atol=0, rtol=0.02)
 
 
 class Spy(SimSiam):

@@ -16,6 +16,7 @@ from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
 NUM_CROPS = 5  # of a track, of a network that does not hear it whole
+SHOWN_TRACKS = 1000  # of training, to what is measured on some: norms, k-means; of 200, norms cost a probe two points
 MONITOR_TRACKS = 2000  # of training, and as many of validation, that features are judged with while they are learned
 
 
@@ -86,7 +87,10 @@ def extract(network, batches, device, bf16=False):
 
 @torch.no_grad()
 def fit_norms(network, batches):
-    """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T): random weights, fairly judged."""
+    """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T) (Wu & Johnson 2021).
+
+    Of random weights there are none before; those of training are of augmented views, and lag behind the weights.
+    """
     norms = norms_of(network)
     if not norms:
         return

@@ -17,7 +17,7 @@ from models.classifier import Classifier
 from models.rulers import RULERS
 from training import distributed, precision
 from training.experiment import Experiment
-from training.frozen import Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
+from training.frozen import SHOWN_TRACKS, Cut, FrozenFeatures, WholeVectors, evenly, fit_norms
 from training.kept import Kept, digest_of, shelf_of
 from training.label_curve import check_sizes, label_curve
 from training.networks import Network
@@ -25,8 +25,6 @@ from training.options import PROTOCOLS, chooses_on_validation, learned_from
 from training.supervised import Recipe, batch_size_for
 from training.task import Task
 from training.views import check_batch
-
-SHOWN_TRACKS = 1000  # of training, to k-means and to the norms of random weights
 
 
 @dataclass
