@@ -25,6 +25,7 @@ both as in the paper:           --method simsiam --cov 0 --no-identity_start
 crops may overlap:              --method simsiam --pair different
 the same crop twice:            --method simsiam --pair same --num_views 2
 one mean for all bands:         --method simsiam --normalise global
+norms of augmented views:       --method simsiam --no-precise_norms
 no mixing:                      --method simsiam --lam 1
 more mixing:                    --method simsiam --lam 0.6
 masks too:                      --method simsiam --aug spec,time_mask,frequency_mask
@@ -39,7 +40,7 @@ narrow projections:             --method simsiam --dim 128
 ResNet-18:                      --method simsiam --backbone resnet18
 paper's on a ResNet-18:         --method simsiam --backbone resnet18 --aug image --lam 0.7 --aug_p 0.6 --optim SGD \
 --pair same --num_views 2 --pool average --normalise global --proj_dim 0 --dim 2048 --pred_dim 512 --cov 0 \
---no-identity_start
+--no-identity_start --no-precise_norms
 SimCLR:                         --method simclr
 SimCLR of temperature 0.2:      --method simclr --temperature 0.2
 BYOL:                           --method byol

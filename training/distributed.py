@@ -168,6 +168,11 @@ def mine(batch):
     return batch.chunk(num_processes())[dist.get_rank()] if dist.is_initialized() else batch
 
 
+def equal_part(batch):
+    """This process's part of a batch (B, …) where there are equal ones; else all of it, as every process has it."""
+    return batch if len(batch) % num_processes() else mine(batch)
+
+
 def own_chance():
     """From here on the first process draws what one alone would draw, and every other something else."""
     if not is_first():

@@ -11,7 +11,7 @@ import torch
 import utils
 from evaluation import monitors
 from models.layers import num_features
-from training.distributed import shared_out
+from training.distributed import equal_part, shared_out
 from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
@@ -90,6 +90,7 @@ def fit_norms(network, batches):
     """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T) (Wu & Johnson 2021).
 
     Of random weights there are none before; those of training are of augmented views, and lag behind the weights.
+    Of many processes all must call it, for the same batches.
     """
     norms = norms_of(network)
     if not norms:
@@ -101,7 +102,7 @@ def fit_norms(network, batches):
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     for x in batches:
-        network(x)
+        network(equal_part(x))
     for norm, momentum in before:
         norm.momentum = momentum
     network.train(was_training)
