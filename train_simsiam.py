@@ -316,10 +316,10 @@ def measure_norms(method, views, bf16, device):
 
     Learning, which goes by the statistics of each batch, notices nothing of it.
     """
-    cut = Cut(views.num_frames, NUM_CROPS, views.normalise, device, bf16, 10 * NUM_CROPS)  # no batch is of one crop
+    cut = Cut(views.num_frames, NUM_CROPS, views.normalise, device)
     encoder = torch.nn.Sequential(method.backbone, method.projector)
     with utils.autocast(device, bf16):
-        fit_norms(encoder, cut.views(views.crops, evenly(len(views.crops), SHOWN_TRACKS)))
+        fit_norms(encoder, cut.mixed(views.crops, evenly(len(views.crops), SHOWN_TRACKS)))
 
 
 def scaled_rate(optim, lr, batch_size):

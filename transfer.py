@@ -339,7 +339,7 @@ def train_whole(given, network, groups, labelled, recipe, **options):
 
     def judge(one):
         if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's
-            fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).views(task.train, shown))
+            fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).mixed(task.train, shown))
         return apply(one.head, cut.extract(one.backbone, task.validation))
 
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)

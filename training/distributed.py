@@ -206,6 +206,11 @@ def synchronised(network):
     return network
 
 
+def is_synchronised(norms):
+    """Whether these BatchNorms take their statistics over the batch of all processes."""
+    return any(isinstance(norm, (SyncBatchNorm, nn.SyncBatchNorm)) for norm in norms)
+
+
 def parallel(network):
     """What to call in place of the network, so that every process gets the mean of all gradients.
 

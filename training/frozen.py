@@ -11,12 +11,12 @@ import torch
 import utils
 from evaluation import monitors
 from models.layers import num_features
-from training.distributed import equal_part, shared_out
+from training.distributed import equal_part, is_synchronised, shared_out
 from training.supervised import norms_of
 
 CROPS_AT_ONCE = 64
 NUM_CROPS = 5  # of a track, of a network that does not hear it whole
-SHOWN_TRACKS = 1000  # of training, to what is measured on some: norms, k-means; of 200, norms cost a probe two points
+SHOWN_TRACKS = 1000  # of training, to what is measured on some: norms, which of fewer would be rough, and k-means
 MONITOR_TRACKS = 2000  # of training, and as many of validation, that features are judged with while they are learned
 
 
@@ -38,6 +38,20 @@ class Cut:
             num_views = (len(crops) if tracks is None else len(tracks)) * self.num_crops
             views = utils.progress(views, total=-(-num_views // self.batch_size), desc=desc)
         for x in views:
+            yield self.normalise(x)
+
+    def mixed(self, crops, tracks, desc=None):
+        """The same crops of ``tracks`` (N,) in batches to measure norms by, about equally large, as each counts as much.
+
+        Each is of many tracks, in an order that is always the same, but not the folder's, which may be by genre.
+        """
+        order = torch.randperm(len(tracks), generator=torch.Generator().manual_seed(0))
+        tracks = tracks[order]
+        starts = crops.even_starts(tracks, self.num_frames, self.num_crops)
+        parts = torch.arange(len(tracks)).tensor_split(-(-len(tracks) // self.batch_size))
+        pairs = [(tracks[part], starts[part, crop]) for crop in range(self.num_crops) for part in parts]
+        views = crops.batches(((pair,) for pair in pairs), self.num_frames)
+        for (x,) in utils.progress(views, total=len(pairs), desc=desc) if desc else views:
             yield self.normalise(x)
 
     def extract(self, network, crops, tracks=None, desc="features"):
@@ -95,17 +109,20 @@ def fit_norms(network, batches):
     norms = norms_of(network)
     if not norms:
         return
+    part = equal_part if is_synchronised(norms) else lambda x: x
     before = [(norm, norm.momentum) for norm in norms]
-    was_training = network.training
-    network.train()
+    modes = {module: module.training for module in network.modules()}
+    network.eval()  # dropout would widen what comes after it
     for norm in norms:
+        norm.train()
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     for x in batches:
-        network(equal_part(x))
+        network(part(x))
     for norm, momentum in before:
         norm.momentum = momentum
-    network.train(was_training)
+    for module, training in modes.items():
+        module.training = training
 
 
 class FrozenFeatures:

@@ -71,14 +71,17 @@ class Given:
             backbone.load_state_dict(buffers, strict=False)
             return
         if self.network.start.kind == "random":
-            fit_norms(backbone, self.shown())
+            fit_norms(backbone, self.cut.mixed(self.task.train, self.shown_tracks(), "first look"))
         if hasattr(backbone, "fit"):
             backbone.fit(self.shown(), seed)
         kept.write("fitted", {name: buffer.cpu() for name, buffer in backbone.named_buffers()})
 
     def shown(self):
         """Training tracks, without their labels, for what has to see some before it makes features."""
-        return self.cut.views(self.task.train, evenly(len(self.task.train), SHOWN_TRACKS), "first look")
+        return self.cut.views(self.task.train, self.shown_tracks(), "first look")
+
+    def shown_tracks(self):
+        return evenly(len(self.task.train), SHOWN_TRACKS)
 
     def frozen(self, backbone, seed):
         """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""
