@@ -10,7 +10,8 @@ import utils
 from data import crops
 from data.folder import labels_of, open_folder
 from models import backbones
-from training.frozen import Cut, FeatureMonitor, FrozenFeatures, WholeVectors, evenly, extract
+from training import frozen
+from training.frozen import Cut, FeatureMonitor, FrozenFeatures, WholeVectors, evenly, extract, fit_norms
 
 CPU = torch.device("cpu")
 
@@ -63,6 +64,30 @@ def test_a_cut_hears_even_crops_of_each_track(folder, held):
         for features, start in zip(row, (0, round((line.frames - 40) / 2), line.frames - 40), strict=True):
             x = (decibels[:, start : start + 40] + 50) / 10
             np.testing.assert_allclose(features[:32], x.mean(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 64])
+def test_norms_see_every_crop_in_batches_that_are_mixed_and_equally_large(held, batch_size):
+    tracks = torch.arange(len(held) - 1)  # as many as leave one over
+    how = cut(batch_size=batch_size)
+    batches = list(how.mixed(held, tracks))
+    sizes = {len(x) for x in batches}
+    assert max(sizes) - min(sizes) <= 1
+    assert 1 < max(sizes) <= batch_size
+    seen, every = (torch.cat(list(views)).flatten(1) for views in (batches, how.views(held, tracks)))
+    assert not torch.equal(seen, every)  # another order
+    torch.testing.assert_close(*(x.double().square().sum(1).sort().values for x in (seen, every)))
+    assert all(torch.equal(*pair) for pair in zip(batches, how.mixed(held, tracks), strict=True))
+
+
+def test_norms_are_measured_without_dropout_and_whole(monkeypatch):
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3), nn.Linear(3, 2), nn.BatchNorm1d(2)).train()
+    network[0].eval()
+    x = torch.randn(16, 3)
+    monkeypatch.setattr(frozen, "equal_part", None)  # of many processes, only norms that work together share a batch
+    fit_norms(network, [x])
+    torch.testing.assert_close(network[1].running_var, x.var(0))
+    assert [module.training for module in network] == [False, True, True, True]
 
 
 def test_each_track_passes_once_whoever_asks(held):

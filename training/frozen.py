@@ -41,7 +41,7 @@ class Cut:
             yield self.normalise(x)
 
     def mixed(self, crops, tracks, desc=None):
-        """The same crops of ``tracks`` (N,) in batches to measure norms by, about equally large, as each counts as much.
+        """The same crops of ``tracks`` (N,) in batches to measure norms by, equally large, as each counts as much.
 
         Each is of many tracks, in an order that is always the same, but not the folder's, which may be by genre.
         """
