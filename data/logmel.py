@@ -248,14 +248,14 @@ def filter_banks(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale):
     for band in range(0, n_mels, BANDS_AT_ONCE):
         some = filters[:, band : band + BANDS_AT_ONCE]
         heard = np.flatnonzero(some.any(axis=1))
-        bins = slice(heard[0], heard[-1] + 1) if len(heard) else slice(0)
-        parts = slice(2 * (bins.start or 0), 2 * bins.stop)
-        banks.append((slice(band, band + BANDS_AT_ONCE), parts, np.repeat(some[bins].T, 2, axis=1)))
+        first, end = (heard[0], heard[-1] + 1) if len(heard) else (0, 0)
+        parts = np.repeat(some[first:end].T, 2, axis=1)
+        banks.append((slice(band, band + BANDS_AT_ONCE), slice(2 * first, 2 * end), parts))
     return banks
 
 
 def mel_power(waveform, settings):
-    """Mel power spectrogram: waveform (…, S) → (…, F, T), T = 1 + S // hop_length, as in librosa."""
+    """Mel power spectrogram: waveform (…, S) → (…, F, T) float32, T = 1 + S // hop_length, as in librosa."""
     if waveform.ndim > 1:
         return torch.stack([mel_power(one, settings) for one in waveform])
     n_fft = settings.n_fft
