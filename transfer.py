@@ -191,7 +191,7 @@ from training.labels import open_labels
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
 from training.networks import state_of
 from training.options import open_given, resolve
-from training.supervised import apply, fit, fit_head, layer_wise, norms_of
+from training.supervised import apply, fit, fit_head, layer_wise
 from training.task import Task
 from training.views import LabelledViews, Views
 
@@ -303,46 +303,45 @@ def head_on_frozen(given, seed):
 def finetune(given, seed):
     """All weights, from the linear probe onwards (Kumar et al. 2022), so that random heads undo no features.
 
-    Lower stages learn more slowly, and BatchNorm keeps the statistics of the pre-training. Where training makes it no
-    better on validation, the result is the probe that it started from: epoch 0. With few labels nothing is chosen.
+    Norms learn, too, as they did in pre-training. Where training makes it no better on validation, the result is the
+    probe that it started from: epoch 0. With few labels nothing is chosen.
     """
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
     features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
     train, validation = features.of(task.train, labelled), features.of(task.validation)
     labels = task.labels[0][labelled]
     head, _, _ = fit_head(train, labels, validation, task.labels[1], len(task.genres), given.flags.head, recipe)
-    network = Classifier(backbone, head)
-    groups = layer_wise(network, recipe.lr, given.flags.layer_decay)
-    return train_whole(given, network, groups, labelled, recipe, frozen=norms_of(backbone), keep_start=True)
+    return train_whole(given, Classifier(backbone, head), labelled, recipe, given.shown_tracks(), keep_start=True)
 
 
 def scratch(given, seed):
-    """The supervised network, from random weights."""
+    """The supervised network, from random weights. It sees no track beside those that it has the labels of."""
     labelled, backbone = given.labelled(seed), given.backbone(seed)
     head = heads.genre_head(backbone.num_features, len(given.task.genres), **given.flags.head).to(given.task.device)
-    network, recipe = distributed.synchronised(Classifier(backbone, head)), given.recipe(seed, len(labelled))
-    groups = layer_wise(network, recipe.lr, layer_decay=1.0)
-    return train_whole(given, network, groups, labelled, recipe)
+    shown = labelled[evenly(len(labelled), SHOWN_TRACKS)]
+    return train_whole(given, Classifier(backbone, head), labelled, given.recipe(seed, len(labelled)), shown)
 
 
-def train_whole(given, network, groups, labelled, recipe, **options):
-    """Backbone and head on augmented crops of the labelled tracks; ``options`` are those of ``fit``."""
+def train_whole(given, network, labelled, recipe, shown, keep_start=False):
+    """Backbone and head on augmented crops of the labelled tracks; norms are measured on the tracks ``shown``."""
     task, cut, flags = given.task, given.cut, given.flags
     distributed.check_divides(recipe.batch_size)
+    network = distributed.synchronised(network)
+    groups = layer_wise(network, recipe.lr, flags.layer_decay)
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     labels = task.kind.targets(task.labels[0], len(task.genres))
     batches = LabelledViews(views, labels, labelled, recipe.batch_size, flags.mixup)
-    shown = labelled[evenly(len(labelled), SHOWN_TRACKS)]
     if flags.compile:
         compile_in_place(network, task.device)
 
+    def settle(one):  # norms of averaged weights, or of a few batches, would be nobody's
+        fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).mixed(task.train, shown))
+
     def judge(one):
-        if not options.get("frozen"):  # those of averaged weights, or of a few batches, would be nobody's
-            fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).mixed(task.train, shown))
         return apply(one.head, cut.extract(one.backbone, task.validation))
 
-    log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, **options)
+    log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, settle, keep_start)
     test = cut.extract(network.backbone, task.test)
     return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)
 

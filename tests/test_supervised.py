@@ -147,37 +147,30 @@ def test_the_same_seed_trains_the_same_head():
 # ------------------------------------------------------------------ what is held
 
 
-LAYERS = {  # of one, two and three dimensions
-    1: (nn.Conv1d, nn.BatchNorm1d, nn.AdaptiveAvgPool1d),
-    2: (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d),
-    3: (nn.Conv3d, nn.BatchNorm3d, nn.AdaptiveAvgPool3d),
-}
-
-
-def chain(dim):
-    convolution, norm, pool = LAYERS[dim]
-    body = nn.Sequential(convolution(1, 4, 3, padding=1), norm(4), pool(1), nn.Flatten())
-    body.num_features = 4
-    return body
-
-
-@pytest.mark.parametrize("dim", [1, 2, 3])
-@pytest.mark.parametrize("held", [True, False])
-def test_norms_of_every_dimension_keep_their_statistics(dim, held):
+@pytest.mark.parametrize("keep_start", [True, False])
+def test_what_is_measured_is_set_after_each_epoch_and_before_it_is_judged(keep_start):
+    """Of the weights that are judged and kept; what training starts with is judged as it came."""
     torch.manual_seed(0)
-    body = chain(dim)
+    body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     network = Classifier(body, heads.genre_head(4, 2))
-    x, labels = torch.randn(20, 1, *[5] * dim) + 3, torch.arange(2).repeat(10)
-    batches = [(x[:10], labels[:10]), (x[10:], labels[10:])]
-    before = copy.deepcopy(network.state_dict())
-    groups = layer_wise(network, 0.05, 0.5)
-    judge = lambda one: one.eval()(x).detach()[:, None]  # noqa: E731
-    frozen = norms_of(body) if held else ()
-    fit(network, groups, batches, judge, labels, recipe(num_epochs=2), frozen=frozen)
-    after = network.state_dict()
-    assert not torch.equal(before["backbone.0.weight"], after["backbone.0.weight"])
-    assert torch.equal(before["backbone.1.running_mean"], after["backbone.1.running_mean"]) == held
-    assert (after["backbone.1.num_batches_tracked"] == 0) == held
+    x, labels = torch.randn(20, 1, 5, 5) + 3, torch.arange(2).repeat(10)
+    settled, judged = [], []
+
+    def settle(one):
+        settled.append(one)
+        one.backbone[1].running_mean.fill_(len(settled))
+
+    def judge(one):
+        judged.append(one.backbone[1].running_mean.tolist())
+        return one.eval()(x).detach()[:, None]
+
+    groups, batches = layer_wise(network, 0.05, 0.5), [(x[:10], labels[:10]), (x[10:], labels[10:])]
+    settings = recipe(num_epochs=2, average=True, on_validation=False)
+    fit(network, groups, batches, judge, labels, settings, settle, keep_start)
+    assert judged == [[0.0] * 4, [1.0] * 4, [2.0] * 4][0 if keep_start else 1 :]
+    assert settled[0] is settled[1] is not network  # the running average of its weights
+    for kept, last in zip(network.state_dict().values(), settled[1].state_dict().values(), strict=True):
+        assert torch.equal(kept, last)
 
 
 def test_norms_are_found_wherever_they_stand():
@@ -185,6 +178,7 @@ def test_norms_are_found_wherever_they_stand():
     assert len(norms_of(nn.Sequential(backbones.build("resnet18"), projector))) == 20 + 3
     assert len(norms_of(SampleCNN(width=1 / 16))) == 11
     assert len(norms_of(backbones.build("conv8"))) == 7
+    assert len(norms_of(nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.LayerNorm(2)))) == 3
 
 
 # ------------------------------------------------------------------ rates of the stages

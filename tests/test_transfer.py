@@ -229,25 +229,40 @@ def test_frozen_means_frozen(run, monkeypatch, protocol):
 # ------------------------------------------------------------------ fine-tuning
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """(crops, weights and statistics) of each time that norms were measured."""
+    found = []
+    real = transfer.fit_norms
+
+    def spy(network, batches):
+        batches = list(batches)
+        real(network, batches)
+        found.append((sum(map(len, batches)), {name: tensor.clone() for name, tensor in network.state_dict().items()}))
+
+    monkeypatch.setattr(transfer, "fit_norms", spy)
+    return found
+
+
 @pytest.mark.parametrize("layer", ["backbone", "projector"])
-def test_finetuning_moves_weights_and_keeps_the_statistics_of_batchnorm(run, monkeypatch, layer):
+def test_finetuning_moves_weights_and_measures_norms_anew(run, measured, layer):
     """At whatever layer: norms of two dimensions in the backbone, of one in the projector."""
-    real = transfer.fit
-    monkeypatch.setattr(transfer, "fit", lambda *args, keep_start, **options: real(*args, **options))  # no epoch 0
-    folder, _ = run(f"--protocol finetune --num_epochs 2 --layer {layer} --lr 0.01")
+    folder, result = run(f"--protocol finetune --num_epochs 2 --layer {layer} --lr 0.01 --label_fraction 0.5")
     before = weights_of(run.pretrained.experiment / "pre.pth")
-    after = weights_of(folder / "transfer.pth")
-    prefixes = {"backbone.0.": "backbone.", "backbone.1.": "projector."}
-    statistics = 0
-    for new, old in (prefixes if layer == "projector" else {"backbone.": "backbone."}).items():
-        for name in [name for name in after if name.startswith(new)]:
-            same = torch.equal(after[name], before[name.replace(new, old, 1)])
-            if "running" in name or "num_batches" in name:
-                statistics += 1
-                assert same, name
-            elif name.endswith("weight"):
-                assert not same, name
-    assert statistics == 3 * {"backbone": 7, "projector": 9}[layer]
+    parts = {"": "backbone."} if layer == "backbone" else {"0.": "backbone.", "1.": "projector."}
+    after = {name.removeprefix("backbone."): tensor for name, tensor in weights_of(folder / "transfer.pth").items()}
+    assert result["chosen"]["epoch"] == 2  # with few labels nothing is chosen
+    assert [crops for crops, _ in measured] == [24, 24]  # without their labels all training tracks are shown
+    for name, tensor in measured[-1][1].items():
+        assert torch.equal(after[name], tensor)
+        (old,) = [old + name.removeprefix(new) for new, old in parts.items() if name.startswith(new)]
+        assert not torch.equal(tensor, before[old]) or "num_batches" in name, name
+    assert sum("running" in name for name in measured[-1][1]) == 2 * {"backbone": 7, "projector": 9}[layer]
+
+
+def test_scratch_sees_no_track_but_those_with_labels(run, measured):
+    run("--protocol scratch --num_epochs 1 --label_fraction 0.5")
+    assert [crops for crops, _ in measured] == [12]
 
 
 def test_every_seed_is_tuned_from_the_pretrained_weights(run, monkeypatch):
@@ -268,8 +283,9 @@ def test_every_seed_is_tuned_from_the_pretrained_weights(run, monkeypatch):
     assert len(ends) == 2
 
 
-def test_a_tuning_that_helps_nothing_is_the_linear_probe(run):
+def test_a_tuning_that_helps_nothing_is_the_linear_probe(run, monkeypatch):
     probe, linear = run("--protocol linear")
+    monkeypatch.setattr(transfer, "fit_norms", lambda network, batches: network[0][1].running_var.fill_(1e9))
     tuned, result = run("--protocol finetune --num_epochs 2 --lr 1e-30")
     assert result["chosen"]["epoch"] == 0
     for name in ("accuracy", "validation_accuracy", "crop_accuracy", "macro_f1"):

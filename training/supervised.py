@@ -41,12 +41,12 @@ class Recipe:
     kind: object = field(default_factory=Genres)
 
 
-def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=False):
+def fit(network, groups, batches, judge, labels, recipe, settle=None, keep_start=False):
     """Train by AdamW, keep the epoch with the highest validation figure (of equals, the lowest loss), or the last.
 
     batches: an epoch of (input, labels) at each iteration, with a length; judge(network) returns validation logits
-    (N, C, G) for ``labels`` (N,); modules in ``frozen`` stay in eval mode; with ``keep_start`` the weights it starts
-    with are epoch 0, which may be kept. The figure is the one of the recipe's kind, the accuracy of genres.
+    (N, C, G) for ``labels`` (N,); settle(network), after each epoch, sets what is measured and not learned; with
+    ``keep_start`` what it starts with is epoch 0, which may be kept. The figure is that of the recipe's kind.
     Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
     """
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
@@ -60,8 +60,10 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
         train_loss = None
         if epoch:
             utils.set_seed(recipe.seed, epoch)
-            args = (forward, network, judged, batches, optimiser, rates, frozen, epoch, recipe.bf16, kind.loss)
+            args = (forward, network, judged, batches, optimiser, rates, epoch, recipe.bf16, kind.loss)
             train_loss = train_one_epoch(*args)
+            if settle:
+                settle(judged)
         logits = judge(judged).mean(1)
         loss, score = kind.loss(logits, labels).item(), kind.score(logits, labels)
         log.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": loss, figure: score})
@@ -78,15 +80,13 @@ def fit(network, groups, batches, judge, labels, recipe, frozen=(), keep_start=F
     return log, chosen
 
 
-def train_one_epoch(forward, network, judged, batches, optimiser, rates, frozen, epoch, bf16, loss_of):
+def train_one_epoch(forward, network, judged, batches, optimiser, rates, epoch, bf16, loss_of):
     """The mean loss of the epoch.
 
     ``forward`` is the network, or what :func:`training.distributed.parallel` makes of it; ``judged`` is the network
     itself or its running average.
     """
     network.train()
-    for module in frozen:
-        module.eval()
     bar = utils.progress(batches, desc=f"epoch {epoch}")
     mean_loss = MeanLoss(next(network.parameters()).device, epoch)
     for x, y in bar:
