@@ -123,16 +123,15 @@ def get_args_parser():
     group.add_argument(
         "--batch_size", type=utils.count, help="tracks in a batch (default: 64, of fewer than 256 tracks a quarter)"
     )
-    group.add_argument("--lr", type=utils.positive, help="of AdamW (default: finetune 1e-4, mlp and scratch 1e-3)")
+    group.add_argument("--lr", type=utils.positive, help="of AdamW (default: finetune 3e-4, mlp and scratch 1e-3)")
     group.add_argument("--weight_decay", type=utils.not_negative, default=0.01, help="of AdamW")
     group.add_argument(
-        "--layer_decay", type=utils.share, default=0.7,
-        help="finetune: each stage of the network learns at this share of the rate of the stage above it",
+        "--layer_decay", type=utils.share, default=1.0,
+        help="finetune and scratch: each stage of the network learns at this share of the rate of the stage above it",
     )  # fmt: skip
     group.add_argument(
         "--aug",
-        help="augments finetune and scratch: see train_simsiam.py --help (default: scratch spec, of waveforms none; "
-        "finetune none: it starts from a probe of tracks as they are)",
+        help="augments finetune and scratch: see train_simsiam.py --help (default: spec, of waveforms none)",
     )
     group.add_argument(
         "--mixup", type=utils.not_negative, default=0.4,

@@ -52,13 +52,13 @@ def opened(pretrained_once):
 
 def test_each_protocol_has_its_own_rate():
     rates = {name: resolved(f"--protocol {name}").lr for name in transfer.PROTOCOLS}
-    assert rates == {"linear": 1e-3, "mlp": 1e-3, "finetune": 1e-4, "scratch": 1e-3}
+    assert rates == {"linear": 1e-3, "mlp": 1e-3, "finetune": 3e-4, "scratch": 1e-3}
     assert {resolved(f"--protocol {name} --lr 0.2").lr for name in transfer.PROTOCOLS} == {0.2}
 
 
 def test_defaults_depend_on_what_the_arrays_are():
     flags = resolved("")
-    assert (flags.protocol, flags.backbone, flags.aug, flags.layer) == ("finetune", "resnet18", "none", "backbone")
+    assert (flags.protocol, flags.backbone, flags.aug, flags.layer) == ("finetune", "resnet18", "spec", "backbone")
     assert (resolved("--protocol scratch").aug, resolved("--aug mask").aug) == ("spec", "mask")
     assert (flags.crop_seconds, flags.num_crops, flags.patience) == (5.0, 5, 0)
     flags = resolved("--protocol scratch", Waveform())

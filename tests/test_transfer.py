@@ -87,7 +87,7 @@ def test_contract_2(run, protocol):
     assert result["macro_f1"] == pytest.approx(f1_score(truth, prediction, average="macro"))
     np.testing.assert_allclose(probabilities(folder, result).sum(1), 1, atol=1e-4)
     assert result["validation_accuracy"] == result["chosen"]["validation_accuracy"]
-    assert result["flags"]["lr"] == {"finetune": 1e-4}.get(protocol, 1e-3)
+    assert result["flags"]["lr"] == {"finetune": 3e-4}.get(protocol, 1e-3)
     log = list(csv.DictReader((folder / "transfer_log.csv").open())) if protocol != "linear" else []
     first = 0 if protocol == "finetune" else 1
     assert [int(row["epoch"]) for row in log] == ([] if protocol == "linear" else list(range(first, 3)))

@@ -24,13 +24,12 @@ class Protocol:
     hidden: bool = False  # its head has hidden layers
     batches: bool = True  # logistic regression takes all tracks at once
     average: bool = False  # keeps the running average of its weights
-    aug: str | None = None  # what it augments by, None: as the kind of input asks
 
 
 PROTOCOLS = {
     "linear": Protocol(1e-3, frozen=True, batches=False),
     "mlp": Protocol(1e-3, frozen=True, hidden=True),
-    "finetune": Protocol(1e-4, average=True, aug="none"),
+    "finetune": Protocol(3e-4, average=True),
     "scratch": Protocol(1e-3, pretrained=False, average=True),
 }
 
@@ -108,7 +107,7 @@ def resolve(args, experiment, folder):
     if args.sweep_layers:
         check_sweep(args, experiment, name)
     if not protocol.frozen:
-        changes["aug"] = augment.choose(args.aug or protocol.aug, folder.settings)
+        changes["aug"] = augment.choose(args.aug, folder.settings)
     elif args.aug:
         raise utils.UserError("--aug is for finetune and scratch; linear and mlp see the tracks as they are")
     if kind != "embedding":
