@@ -69,10 +69,12 @@ def make_songs(folder):
 def measure(paths, cores):
     """Rates in files per second, one of each for each turn: decoding, preprocessing, librosa."""
     extractor = extractors.build(logmel.default_settings())
-    jobs = [(Track(path.stem, path, f"{path.stem}.npy", "", ""), path.parent / "made", extractor) for path in paths]
+    tracks = [Track(path.stem, path, f"{path.stem}.npy", "", "") for path in paths]
     turns = []
     with pool_for(extractor, cores) as pool, pool_for(extractor, 1) as alone:
-        for _ in utils.progress(range(1 + TURNS), desc="turns"):
+        for turn in utils.progress(range(1 + TURNS), desc="turns"):
+            made = paths[0].parent / f"made_{turn}"  # to replace a file takes longer than to write a new one
+            jobs = [(track, made, extractor) for track in tracks]
             decoding, preprocessing = rate(pool, decode, paths), rate(pool, convert, jobs)
             turns.append((decoding, preprocessing, rate(alone, by_librosa, paths[::COPIES])))
     return turns[1:]  # in the first, the processes begin and import
