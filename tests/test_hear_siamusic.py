@@ -47,7 +47,9 @@ def test_moments_are_close_together_and_where_they_say(shipped):
     embeddings, timestamps = hear_siamusic.get_timestamp_embeddings(audio, shipped)
     assert timestamps[0].diff().max() <= 50
     unusual = (embeddings[0] - embeddings[0].median(0).values).norm(dim=1)
-    assert abs(timestamps[0, unusual.argmax()] - 1425) < 50
+    heard = timestamps[0, unusual > unusual.max() / 2].sort().values  # by columns that stand there, or beside it
+    beside = 1000 * shipped.parts * shipped.apart
+    torch.testing.assert_close(heard.view(3, -1).mean(1), 1425 + beside * torch.tensor([-1.0, 0, 1]), atol=25, rtol=0)
 
 
 def test_between_its_own_moments_the_network_is_itself(shipped):
