@@ -238,7 +238,8 @@ def measured(monkeypatch):
     def spy(network, batches):
         batches = list(batches)
         real(network, batches)
-        found.append((sum(map(len, batches)), {name: tensor.clone() for name, tensor in network.state_dict().items()}))
+        state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        found.append((sum(map(len, batches)), state))
 
     monkeypatch.setattr(transfer, "fit_norms", spy)
     return found
