@@ -113,8 +113,9 @@ def get_args_parser():
 
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
     group.add_argument(
-        "--num_epochs", type=utils.count, default=30,
-        help="passes over the training tracks; finetune and scratch: of few tracks several passes are one epoch",
+        "--num_epochs", type=utils.count,
+        help="passes over the training tracks (default: finetune 10, mlp and scratch 30); finetune and scratch: of few "
+        "tracks several passes are one epoch",
     )  # fmt: skip
     group.add_argument(
         "--patience", type=utils.whole, default=0,
@@ -127,7 +128,7 @@ def get_args_parser():
     group.add_argument("--weight_decay", type=utils.not_negative, default=0.01, help="of AdamW")
     group.add_argument(
         "--layer_decay", type=utils.share, default=1.0,
-        help="finetune and scratch: each stage of the network learns at this share of the rate of the stage above it",
+        help="finetune: each stage of the network learns at this share of the rate of the stage above it",
     )  # fmt: skip
     group.add_argument(
         "--aug",
@@ -184,7 +185,7 @@ from models import heads
 from models.classifier import Classifier
 from training import distributed
 from training.compiled import compile_in_place
-from training.frozen import SHOWN_TRACKS, evenly, fit_norms
+from training.frozen import SHOWN_TRACKS, FrozenFeatures, evenly, fit_norms
 from training.given import Run, curve_sizes, learn_curve, mean_features, prepare, result_of, save_features
 from training.labels import open_labels
 from training.layer_sweep import best_layer, describe_sweep, sweep_layers, write_sweep
@@ -300,33 +301,37 @@ def head_on_frozen(given, seed):
 
 
 def finetune(given, seed):
-    """All weights, from the linear probe onwards (Kumar et al. 2022), so that random heads undo no features.
+    """All weights, from a linear probe onwards (Kumar et al. 2022), so that random heads undo no features.
 
-    Norms learn, too, as they did in pre-training. Where training makes it no better on validation, the result is the
-    probe that it started from: epoch 0. With few labels nothing is chosen.
+    Norms learn, too, as they did in pre-training: the probe is that of norms which are measured as they will be after
+    every epoch. Where training makes it no better on validation, the result is this probe, epoch 0. With few labels
+    nothing is chosen.
     """
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
-    features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
+    settle(given, backbone, given.shown_tracks())
+    features, recipe = FrozenFeatures(backbone, given.cut), given.recipe(seed, len(labelled))
     train, validation = features.of(task.train, labelled), features.of(task.validation)
     labels = task.labels[0][labelled]
     head, _, _ = fit_head(train, labels, validation, task.labels[1], len(task.genres), given.flags.head, recipe)
-    return train_whole(given, Classifier(backbone, head), labelled, recipe, given.shown_tracks(), keep_start=True)
+    network = Classifier(backbone, head)
+    groups = layer_wise(network, recipe.lr, given.flags.layer_decay)
+    return train_whole(given, network, groups, labelled, recipe, given.shown_tracks(), keep_start=True)
 
 
 def scratch(given, seed):
     """The supervised network, from random weights. It sees no track beside those that it has the labels of."""
     labelled, backbone = given.labelled(seed), given.backbone(seed)
     head = heads.genre_head(backbone.num_features, len(given.task.genres), **given.flags.head).to(given.task.device)
-    shown = labelled[evenly(len(labelled), SHOWN_TRACKS)]
-    return train_whole(given, Classifier(backbone, head), labelled, given.recipe(seed, len(labelled)), shown)
+    network, recipe = Classifier(backbone, head), given.recipe(seed, len(labelled))
+    groups = layer_wise(network, recipe.lr, layer_decay=1.0)
+    return train_whole(given, network, groups, labelled, recipe, labelled[evenly(len(labelled), SHOWN_TRACKS)])
 
 
-def train_whole(given, network, labelled, recipe, shown, keep_start=False):
+def train_whole(given, network, groups, labelled, recipe, shown, keep_start=False):
     """Backbone and head on augmented crops of the labelled tracks; norms are measured on the tracks ``shown``."""
     task, cut, flags = given.task, given.cut, given.flags
     distributed.check_divides(recipe.batch_size)
     network = distributed.synchronised(network)
-    groups = layer_wise(network, recipe.lr, flags.layer_decay)
     augmentation = augment.build(flags.aug, task.folder.settings, flags.lam, flags.aug_p)
     views = Views(task.train, augmentation, cut.normalise, cut.num_frames)
     labels = task.kind.targets(task.labels[0], len(task.genres))
@@ -334,15 +339,20 @@ def train_whole(given, network, labelled, recipe, shown, keep_start=False):
     if flags.compile:
         compile_in_place(network, task.device)
 
-    def settle(one):  # norms of averaged weights, or of a few batches, would be nobody's
-        fit_norms(one.backbone, dataclasses.replace(cut, num_crops=1).mixed(task.train, shown))
+    def after_epoch(one):
+        settle(given, one.backbone, shown)
 
     def judge(one):
         return apply(one.head, cut.extract(one.backbone, task.validation))
 
-    log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, settle, keep_start)
+    log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, after_epoch, keep_start)
     test = cut.extract(network.backbone, task.test)
     return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)
+
+
+def settle(given, backbone, shown):
+    """Norms have the statistics of these training tracks: of averaged weights, or a few batches, they are nobody's."""
+    fit_norms(backbone, dataclasses.replace(given.cut, num_crops=1).mixed(given.task.train, shown))
 
 
 PROTOCOLS = {"linear": linear, "mlp": mlp, "finetune": finetune, "scratch": scratch}

@@ -1,6 +1,7 @@
 """What transfer.py's flags come to: defaults, records of networks, and what is refused."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def opened(pretrained_once):
 # ------------------------------------------------------------------ flags
 
 
-def test_each_protocol_has_its_own_rate():
+def test_each_protocol_has_its_own_rate_and_length():
+    epochs = {name: resolved(f"--protocol {name}").num_epochs for name in transfer.PROTOCOLS}
+    assert epochs == {"linear": 30, "mlp": 30, "finetune": 10, "scratch": 30}
+    assert {resolved(f"--protocol {name} --num_epochs 7").num_epochs for name in transfer.PROTOCOLS} == {7}
     rates = {name: resolved(f"--protocol {name}").lr for name in transfer.PROTOCOLS}
     assert rates == {"linear": 1e-3, "mlp": 1e-3, "finetune": 3e-4, "scratch": 1e-3}
     assert {resolved(f"--protocol {name} --lr 0.2").lr for name in transfer.PROTOCOLS} == {0.2}
@@ -138,6 +142,12 @@ def test_the_record_says_what_makes_the_features(opened, flags, record):
     there = opened(flags)
     needed = utils.digest(there.experiment.folder / "pre.pth") if record.kind == "encoder" else None
     assert there.network == dataclasses.replace(record, pretrained=needed)
+
+
+@pytest.mark.parametrize("layer", ["kmeans", "kmeans+stats"])
+def test_what_has_no_weights_is_not_fine_tuned(opened, layer):
+    with pytest.raises(utils.UserError, match=rf"--layer {re.escape(layer)} has no weights to fine-tune"):
+        opened(f"--protocol finetune --layer {layer}")
 
 
 def test_embeddings_are_their_own_record():

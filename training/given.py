@@ -192,7 +192,10 @@ def network_of(flags, experiment):
         )
     kind = "encoder" if PROTOCOLS[flags.protocol].frozen else "trained"
     pretrained = utils.digest(experiment.folder / "pre.pth") if kind == "encoder" else None
-    return Network(kind, method, flags.backbone, flags.layer, flags.pool, pretrained=pretrained)
+    network = Network(kind, method, flags.backbone, flags.layer, flags.pool, pretrained=pretrained)
+    if kind == "trained" and network.only_rulers:
+        raise utils.UserError(f"--layer {flags.layer} has no weights to fine-tune: --protocol linear or mlp go with it")
+    return network
 
 
 def curve_sizes(given):

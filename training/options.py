@@ -19,6 +19,7 @@ class Protocol:
     """What tells the protocols apart before they train."""
 
     lr: float
+    num_epochs: int = 30
     frozen: bool = False  # trains a head only
     pretrained: bool = True  # starts from an experiment's network
     hidden: bool = False  # its head has hidden layers
@@ -29,7 +30,7 @@ class Protocol:
 PROTOCOLS = {
     "linear": Protocol(1e-3, frozen=True, batches=False),
     "mlp": Protocol(1e-3, frozen=True, hidden=True),
-    "finetune": Protocol(3e-4, average=True),
+    "finetune": Protocol(3e-4, num_epochs=10, average=True),
     "scratch": Protocol(1e-3, pretrained=False, average=True),
 }
 
@@ -82,6 +83,7 @@ def resolve(args, experiment, folder):
         "num_seeds": (5 if args.baseline == "random" else 1) if args.num_seeds is None else args.num_seeds,
         "head": head_options(args.hidden, args.dropout, args.batch_norm) if protocol.hidden else LINEAR,
         "lr": protocol.lr if args.lr is None else args.lr,
+        "num_epochs": protocol.num_epochs if args.num_epochs is None else args.num_epochs,
     }
     if not protocol.frozen and kind == "embedding":
         raise utils.UserError(f"{folder.path} holds embeddings: only --protocol linear and mlp go with them")

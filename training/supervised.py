@@ -41,11 +41,11 @@ class Recipe:
     kind: object = field(default_factory=Genres)
 
 
-def fit(network, groups, batches, judge, labels, recipe, settle=None, keep_start=False):
+def fit(network, groups, batches, judge, labels, recipe, after_epoch=None, keep_start=False):
     """Train by AdamW, keep the epoch with the highest validation figure (of equals, the lowest loss), or the last.
 
     batches: an epoch of (input, labels) at each iteration, with a length; judge(network) returns validation logits
-    (N, C, G) for ``labels`` (N,); settle(network), after each epoch, sets what is measured and not learned; with
+    (N, C, G) for ``labels`` (N,); after_epoch(network) sets what is measured and not learned; with
     ``keep_start`` what it starts with is epoch 0, which may be kept. The figure is that of the recipe's kind.
     Returns the log (list of dicts) and {"epoch", "by", "validation_accuracy"}.
     """
@@ -62,8 +62,8 @@ def fit(network, groups, batches, judge, labels, recipe, settle=None, keep_start
             utils.set_seed(recipe.seed, epoch)
             args = (forward, network, judged, batches, optimiser, rates, epoch, recipe.bf16, kind.loss)
             train_loss = train_one_epoch(*args)
-            if settle:
-                settle(judged)
+            if after_epoch:
+                after_epoch(judged)
         logits = judge(judged).mean(1)
         loss, score = kind.loss(logits, labels).item(), kind.score(logits, labels)
         log.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": loss, figure: score})
