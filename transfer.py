@@ -114,8 +114,8 @@ def get_args_parser():
     group = parser.add_argument_group("optimisation (of mlp, finetune and scratch; linear runs to its optimum)")
     group.add_argument(
         "--num_epochs", type=utils.count,
-        help="passes over the training tracks (default: finetune 10, mlp and scratch 30); finetune and scratch: of few "
-        "tracks several passes are one epoch",
+        help="passes over the training tracks (default: finetune 10, mlp and scratch 30); finetune and scratch: "
+        "of few tracks several passes are one epoch",
     )  # fmt: skip
     group.add_argument(
         "--patience", type=utils.whole, default=0,
@@ -211,6 +211,9 @@ def main(args):
     if swept:
         print(describe_sweep(swept))
         given = prepare(task, experiment, given.flags.but(layer=best_layer(swept)))
+
+    if experiment and experiment.folder:
+        utils.check_writable(experiment.folder)  # before the hours that training may take
 
     curve = learn_curve(given, sizes) if sizes else []
     runs = runs_of(given)
@@ -351,7 +354,7 @@ def train_whole(given, network, groups, labelled, recipe, shown, keep_start=Fals
 
 
 def settle(given, backbone, shown):
-    """Norms have the statistics of these training tracks: of averaged weights, or a few batches, they are nobody's."""
+    """Norms have the statistics of these training tracks: those of averaged weights are nobody's."""
     fit_norms(backbone, dataclasses.replace(given.cut, num_crops=1).mixed(given.task.train, shown))
 
 

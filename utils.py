@@ -444,6 +444,15 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder):
+    """Raises :class:`UserError` where nothing can be written into ``folder``."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"nothing can be written into {folder}: {error.strerror}") from None
+
+
 def sweep(folder):
     """Remove the temporary files that killed processes of this host have left below ``folder``; name all others."""
     left = []

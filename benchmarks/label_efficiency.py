@@ -65,6 +65,7 @@ import pandas as pd
 from evaluation import plots, tables
 from training.experiment import Experiment
 from training.kept import digest_of_arrays
+from training.options import PROTOCOLS
 
 
 def main(args):
@@ -77,7 +78,7 @@ def main(args):
     folder = common_folder(experiments, args)
     with utils.locked(out):
         kept = {name: getattr(args, name) for name in KEPT}
-        kept |= {"weights": weights, "arrays": digest_of_arrays(folder)[:16]}
+        kept |= {"weights": weights, "arrays": digest_of_arrays(folder)[:16], "defaults": defaults()}
         utils.keep_settings(out / "settings.json", kept)
         copies = [copied(*each, out / "exp") for each in zip(experiments, weights, strict=True)]
         rows = read_rows(out / "label_efficiency.csv")
@@ -119,6 +120,11 @@ def copied(experiment, weights, folder):
             with utils.atomic_path(folder / weights / name) as temporary:
                 shutil.copyfile(experiment / name, temporary)
     return folder / weights
+
+
+def defaults():
+    """What transfer.py trains by where no flag says otherwise: rows of other defaults are of another table."""
+    return ", ".join(f"{name} --lr {one.lr:g} --num_epochs {one.num_epochs}" for name, one in PROTOCOLS.items())
 
 
 def read_rows(path):

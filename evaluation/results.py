@@ -113,7 +113,7 @@ class Result:
         if self.only_rulers:
             return layer
         name = " ".join(filter(None, [method or FIRST_WORDS.get(kind), backbone])) or kind
-        return f"{name}, {layer}" if kind in ("encoder", "random") and layer not in (None, "backbone") else name
+        return name if kind == "embeddings" or layer in (None, "backbone") else f"{name}, {layer}"
 
     @property
     def only_rulers(self):
@@ -444,7 +444,8 @@ def recipe_of(result):
     pretraining, transfer = flags_of(result)
     both = {**{f"train --{name}": value for name, value in pretraining.items()},
             **{f"--{name}": value for name, value in transfer.items()}}  # fmt: skip
-    kept = {name: value for name, value in both.items() if name.rpartition("--")[2] not in OF_ONE_RUN}
+    idle = OF_ONE_RUN if result.protocol == "finetune" else (*OF_ONE_RUN, "layer_decay")
+    kept = {name: value for name, value in both.items() if name.rpartition("--")[2] not in idle}
     return {**kept, **own, "head": result.network.get("head")}
 
 

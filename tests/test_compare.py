@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_experiment import ENCODER, write_experiment, write_transfer
+from fake_experiment import ENCODER, make_result, write_experiment, write_transfer
 
 import compare
 import utils
@@ -114,6 +114,22 @@ def test_the_seeds_of_a_result_are_those_that_it_depends_on(experiments, layer, 
     network = {**ENCODER, "layer": layer}
     folder = write_transfer(one, "some", protocol=protocol, network=network, flags={"seed": 7})
     assert results.seed_of(results.read(folder)) == seeds
+
+
+@pytest.mark.parametrize(("protocol", "together"), [("linear", True), ("scratch", True), ("finetune", False)])
+def test_a_rate_that_only_fine_tuning_goes_by_tells_only_its_recipes_apart(experiments, protocol, together):
+    """Its default was another once, and stands in results that have nothing to do with it."""
+    one = write_experiment(experiments, "300003", log=False)
+    found = [write_transfer(one, f"some{share}", protocol=protocol, flags={"seed": 0, "layer_decay": share})
+             for share in (0.7, 1.0)]  # fmt: skip
+    recipes = [results.recipe_of(results.read(folder)) for folder in found]
+    assert (recipes[0] == recipes[1]) == together
+
+
+def test_a_trained_network_says_of_which_layer_it_is():
+    trained = {**ENCODER, "kind": "trained"}
+    assert make_result(network=trained).network_name == "simsiam resnet18"
+    assert make_result(network={**trained, "layer": "stage1"}).network_name == "simsiam resnet18, stage1"
 
 
 def test_different_tracks_datasets_and_splits_are_warned_of_and_not_compared(experiments, capsys):

@@ -9,6 +9,7 @@ from conftest import GENRES, call, write_folder
 import utils
 from benchmarks import label_efficiency
 from data.folder import open_folder
+from training.options import Protocol
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_all_are_judged_on_the_same_tracks_and_labels(tmp_path, asked):
         run(tmp_path, "--num_seeds 2 --rows frozen")
 
 
-def test_what_is_there_is_not_run_again_and_other_flags_are_refused(tmp_path, asked):
+def test_what_is_there_is_not_run_again_and_other_flags_are_refused(tmp_path, asked, monkeypatch):
     run(tmp_path, "--num_seeds 1 --rows frozen")
     run(tmp_path, "--num_seeds 2 --rows frozen,kmeans")
     keys = [(given.get("--baseline"), given["--seed"], given["--label_fraction"]) for given in asked]
@@ -94,6 +95,9 @@ def test_what_is_there_is_not_run_again_and_other_flags_are_refused(tmp_path, as
         run(tmp_path, "--test_split test")
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert settings["exp_path"] == ["111111", "222222"]
+    monkeypatch.setattr(label_efficiency, "PROTOCOLS", {"finetune": Protocol(lr=1e-4)})
+    with pytest.raises(utils.UserError, match=r"finetune --lr 0.0003 --num_epochs 10.* → finetune --lr 0.0001"):
+        run(tmp_path, "--num_seeds 2 --rows frozen,kmeans")
 
 
 @pytest.mark.parametrize(("flags", "message"), [

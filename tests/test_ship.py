@@ -53,7 +53,7 @@ def test_it_holds_what_predicting_needs_and_names_no_folder_of_ours(made):
 def test_weights_that_are_not_the_results_are_not_shipped(made):
     weights = utils.load_weights(made.home.experiment / "pre.pth")
     utils.save_weights(made.home.experiment / "pre.pth", {name: x * 2 for name, x in weights.items()})
-    with pytest.raises(utils.UserError, match="not the one that the result was made with"):
+    with pytest.raises(utils.UserError, match="not what the result was made with"):
         call(ship, made.command)
 
 

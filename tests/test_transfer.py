@@ -261,6 +261,17 @@ def test_finetuning_moves_weights_and_measures_norms_anew(run, measured, layer):
     assert sum("running" in name for name in measured[-1][1]) == 2 * {"backbone": 7, "projector": 9}[layer]
 
 
+def test_a_folder_that_nothing_can_be_written_into_is_known_before_training(run, monkeypatch):
+    monkeypatch.setattr(transfer, "runs_of", None)
+
+    def full(dir):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(utils.tempfile, "TemporaryFile", full)
+    with pytest.raises(utils.UserError, match=r"nothing can be written into .*: No space left on device"):
+        run("--protocol finetune")
+
+
 def test_scratch_sees_no_track_but_those_with_labels(run, measured):
     run("--protocol scratch --num_epochs 1 --label_fraction 0.5")
     assert [crops for crops, _ in measured] == [12]
@@ -286,7 +297,7 @@ def test_every_seed_is_tuned_from_the_pretrained_weights(run, monkeypatch):
 
 def test_a_tuning_that_moves_nothing_is_the_probe_that_it_starts_from(run):
     """Its norms are measured before the probe as they are after every epoch, so that each epoch is that probe."""
-    folder, result = run("--protocol finetune --num_epochs 2 --lr 1e-30")
+    folder, _ = run("--protocol finetune --num_epochs 2 --lr 1e-30")
     log = list(csv.DictReader((folder / "transfer_log.csv").open()))
     for name in ("validation_loss", "validation_accuracy"):
         np.testing.assert_allclose([float(row[name]) for row in log], float(log[0][name]), rtol=1e-6)

@@ -194,7 +194,7 @@ def network_of(flags, experiment):
     pretrained = utils.digest(experiment.folder / "pre.pth") if kind == "encoder" else None
     network = Network(kind, method, flags.backbone, flags.layer, flags.pool, pretrained=pretrained)
     if kind == "trained" and network.only_rulers:
-        raise utils.UserError(f"--layer {flags.layer} has no weights to fine-tune: --protocol linear or mlp go with it")
+        raise utils.UserError(f"--layer {flags.layer} has no weights to fine-tune: use --protocol linear or mlp")
     return network
 
 

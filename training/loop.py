@@ -60,8 +60,8 @@ class MeanLoss:
     def _finite(self, loss):
         if not math.isfinite(loss):
             raise utils.UserError(
-                f"the loss is not finite in epoch {self.epoch}; what was saved before it is kept: "
-                "start again with a smaller --lr"
+                f"the loss is not finite in epoch {self.epoch}: start again with a smaller --lr "
+                "(of a pre-training, what was saved before it is kept)"
             )
         return loss
 

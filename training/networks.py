@@ -124,4 +124,4 @@ def load_classifier(result, experiment, device):
 def check_digest(file, digest):
     """Raises :class:`utils.UserError` for a file that has not this :func:`utils.digest`, where one is known."""
     if digest and utils.digest(file) != digest:
-        raise utils.UserError(f"{file} is not the one that the result was made with: run transfer.py again")
+        raise utils.UserError(f"{file} is damaged, or not what the result was made with: make or fetch it again")
