@@ -36,7 +36,8 @@ def get_args_parser():
     group.add_argument("--data_dir", help="folder of the spectrogram folders (default: the experiment's, or data)")
     group.add_argument(
         "--protocol", choices=["finetune", "linear", "mlp", "scratch"],
-        help="finetune: all weights. linear: one layer on frozen features. mlp: --hidden layers on frozen features. "
+        help="finetune: all weights, from a linear probe, which is kept (epoch 0) where no epoch is better on "
+        "validation. linear: one layer on frozen features. mlp: --hidden layers on frozen features. "
         "scratch: the same network from random weights, supervised (default: finetune; of embeddings mlp)",
     )  # fmt: skip
     group.add_argument(
