@@ -251,7 +251,7 @@ were stored in half precision.
   below, which is a guess. A file that was converted upwards from a lower rate does not show that it lacks them,
   and is taken for dull music.
 - It was trained and tested on clips of 30 s. Long files are heard in pieces of {crop:.0f} s; of shorter ones nothing
-  was measured.
+  was measured but the clips above, where they are short.
 - predict.py makes its own spectrograms, the arrays above were made by another program: nearly the same, not quite.
 - It is for looking at collections and for research, not for deciding about anybody's music. The weights are under the
   licence of the code; the licences of the tracks, some of them non-commercial, are their artists'.

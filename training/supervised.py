@@ -75,7 +75,7 @@ def fit(network, groups, batches, judge, labels, recipe, after_epoch=None, keep_
         if recipe.patience and epoch - chosen["epoch"] >= recipe.patience:
             break
     if keep_start and chosen["epoch"] == 0 and not recipe.quiet:
-        print("no epoch was better on validation tracks than the linear probe that it started from: that one, epoch 0, is kept")
+        print("no epoch was better on validation tracks than the linear probe at its start: epoch 0 is kept")
     network.load_state_dict(best_state)
     return log, chosen
 
