@@ -267,7 +267,7 @@ def flip(file, value):
 def test_weights_that_are_not_those_of_the_result_are_refused(classified, file, value):
     said = classified.ask()
     flip(classified.folder / file, value)
-    with pytest.raises(utils.UserError, match="is not the one that the result was made with"):
+    with pytest.raises(utils.UserError, match="not what the result was made with"):
         classified.ask()
     change_json(classified.folder / "result.json", lambda result: result.pop("weights"))  # as older ones are
     change_json(classified.folder / "result.json", lambda result: result["network"].pop("pretrained"))
