@@ -203,6 +203,8 @@ def main(args):
     begin = time.perf_counter()
 
     experiment, folder = open_given(args)
+    if experiment:
+        utils.check_writable(experiment.folder)  # before the hours that training may take
     flags = resolve(args, experiment, folder)
     kind = open_labels(flags.labels, folder, flags.top_tags)
     task = Task(folder, device, flags.train_split, flags.test_split, flags.cache, kind)
@@ -212,9 +214,6 @@ def main(args):
     if swept:
         print(describe_sweep(swept))
         given = prepare(task, experiment, given.flags.but(layer=best_layer(swept)))
-
-    if experiment and experiment.folder:
-        utils.check_writable(experiment.folder)  # before the hours that training may take
 
     curve = learn_curve(given, sizes) if sizes else []
     runs = runs_of(given)

@@ -444,7 +444,7 @@ def recipe_of(result):
     pretraining, transfer = flags_of(result)
     both = {**{f"train --{name}": value for name, value in pretraining.items()},
             **{f"--{name}": value for name, value in transfer.items()}}  # fmt: skip
-    idle = OF_ONE_RUN if result.protocol == "finetune" else (*OF_ONE_RUN, "layer_decay")
+    idle = OF_ONE_RUN if result.protocol == "finetune" else (*OF_ONE_RUN, "layer_decay")  # recorded, and not gone by
     kept = {name: value for name, value in both.items() if name.rpartition("--")[2] not in idle}
     return {**kept, **own, "head": result.network.get("head")}
 
