@@ -140,6 +140,11 @@ def listen(experiment, folder):
 # ------------------------------------------------------------------ the card
 
 
+def commits_of(*made):
+    """Of what was made, each once, in their order."""
+    return dict.fromkeys(one.versions.get("git_commit") or "?" for one in made)
+
+
 def card(folder):
     """The text of CARD.md; every number in it is from the files in ``folder``."""
     experiment = Experiment.read(folder)
@@ -153,7 +158,7 @@ def card(folder):
         genres=", ".join(result.genres), num_genres=len(result.genres),
         sample_rate=experiment.settings.sample_rate, seconds=experiment.settings.seconds_in(1),
         window=1000 * experiment.settings.n_fft / experiment.settings.sample_rate,
-        commits=" and ".join(made.get("git_commit") or "?" for made in (experiment.versions, result.versions)),
+        commits=" and ".join(commits_of(experiment, result)),
         note=note.read_text(encoding="utf-8").strip() if note.is_file() else "",
         crop=result.crop_seconds,
         pretrain=experiment.versions["command"], transfer=result.versions["command"], name=result.folder.name,
@@ -227,7 +232,7 @@ their labels, the classifier learned from {n_train} {learned_from} tracks.{about
 python -m benchmarks.ship --exp_path ID --transfer {name}{listen}
 ```
 
-Made at the commits {commits}; later ones round otherwise. The figures were measured before the matrices
+Made at commit {commits}; later ones round otherwise. The figures were measured before the matrices
 were stored in half precision.
 {note}
 
