@@ -128,7 +128,7 @@ def transfer_log(rows, title="transfer"):
     if np.isfinite(accuracy).any():
         best = int(np.nanargmax(accuracy))
         axes.plot(epoch[best], accuracy[best], "o", color=SECOND, markersize=6)
-        axes.annotate(f"highest: {accuracy[best]:.1%} in epoch {epoch[best]:g}", (0.98, 0.05),
+        axes.annotate(f"highest: {accuracy[best]:.1%} in epoch {epoch[best]:g}", (1, 1.04),
                       xycoords="axes fraction", ha="right", color=INK, fontsize=8)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("epoch")
