@@ -14,6 +14,7 @@ The page leads to it by its relative path: the two have to stay where they are t
 """
 
 import os
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -59,7 +60,7 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import numpy as np
 
 from data import clips, crops
-from data.logmel import AudioError
+from data.logmel import AudioError, known_bands
 from evaluation import explorer
 from training.experiment import Experiment
 from training.frozen import evenly
@@ -91,6 +92,7 @@ def main(args):
     space = explorer.Space(features)
     if args.neighbours:
         print(table(folder.tracks, *space.nearest_to(asked, args.num_neighbours)))
+        note_on_bands(args.neighbours, experiment.settings)
         return
 
     if len(features) > LONG:
@@ -109,6 +111,13 @@ def hear_own(ear, path):
         return ear.hear_file(Path(path))
     except AudioError as error:
         raise utils.UserError(f"--neighbours {path} could not be read: {error}") from None
+
+
+def note_on_bands(path, settings):
+    """Says where the file and the map's tracks are not heard alike."""
+    if settings.kind == "spectrogram" and known_bands(path, settings) < settings.n_mels:
+        what = "its upper bands are guessed, those of tracks made of such files are empty: even its own is not at 0"
+        print(f"{path} has a lower sample rate than the network knows: {what}", file=sys.stderr)
 
 
 def table(tracks, nearest, distances):

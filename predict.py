@@ -117,7 +117,8 @@ def main(args):
             write_csv(args.csv, answers, result)
     show(answers, result, args, pictures)
     if listen.guessed:
-        what = f"{len(listen.guessed)} of {len(files)} files have a lower sample rate than the classifier knows"
+        number = sum("error" not in answer for answer in answers)
+        what = f"{len(listen.guessed)} of {number} files have a lower sample rate than the classifier knows"
         print(f"{what}: their upper bands are guessed, which makes the genres less certain", file=sys.stderr)
     if listen.brief:
         who = ", ".join(listen.brief) if len(listen.brief) <= FEW else f"{len(listen.brief)} files"
@@ -139,7 +140,8 @@ def check_places(args):
         check_table(Path(args.csv), map(Path, args.files))
     if args.timeline == "":
         raise utils.UserError("--timeline= names no folder: leave the sign out, or name one")
-    if args.timeline and Path(args.timeline).is_file():
+    folder = Path(args.timeline or "")
+    if folder.is_file() or (folder.suffix.lower() in logmel.SUFFIXES and not folder.is_dir()):
         raise utils.UserError(f"--timeline {args.timeline} is a file: name a folder, or write --timeline last")
 
 

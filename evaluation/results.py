@@ -421,7 +421,7 @@ def check_seeds(found):
         why = "two say the same of every track or are of one seed, which some features do not depend on"
         raise utils.UserError(f"--seeds {first.name} …: each has to be of another seed; here {why}")
     if "kmeans" in layers_of(first) and len({flags_of(one)[1].get("seed") for one in found}) < len(found):
-        why = "they share a dictionary, which transfer.py makes by --seed: give each another one, as a dictionary alone has"
+        why = "they share a dictionary, which transfer.py makes by --seed: give each another"
         raise utils.UserError(f"--seeds {first.name} …: {why}")
 
 

@@ -262,7 +262,13 @@ def test_several_seeds_are_one_row_and_one_test(experiments, capsys):
     for seed in (1, 2):
         one = write_experiment(experiments, f"30000{seed}", log=False, seed=seed)
         write_transfer(one, "tuned", skill=0.5 + seed / 10, flags={"seed": 0})
+        mixed = {**ENCODER, "layer": "backbone+kmeans+stats", "pretrained": str(seed)}
+        write_transfer(one, "shared", skill=0.5 + seed / 10, network=mixed, flags={"seed": 0})
+        write_transfer(one, "own", skill=0.5 + seed / 10, network=mixed, flags={"seed": seed})
     run(capsys, "--seeds", "300001/tuned", "300002/tuned")  # the pre-training's seeds are seeds, too
+    run(capsys, "--seeds", "300001/own", "300002/own")
+    with pytest.raises(utils.UserError, match="share a dictionary"):
+        run(capsys, "--seeds", "300001/shared", "300002/shared")
     shutil.copytree(experiments / weak[0], experiments / "203311" / "copied")
     write_transfer(experiments / "203311", "wider", skill=0.7, flags={"seed": 9, "lr": 0.1})
     write_transfer(experiments / "203311", "same", skill=0.7, flags={"seed": 0})

@@ -65,11 +65,17 @@ def test_neighbours_of_a_file_are_printed_and_no_page_is_made(pretrained, music,
     shutil.copy(music / "Folk" / "000000.wav", pretrained.data_dir.parent / "mine.wav")
     command = f"{pretrained.where} --exp_path {pretrained.experiment.name} --num_neighbours 4 --out {out}"
     call(explore, f"{command} --neighbours {pretrained.data_dir.parent}/mine.wav")
-    head, *lines = capsys.readouterr().out.strip().splitlines()[-5:]
+    said = capsys.readouterr()
+    assert "lower sample rate" not in said.err
+    head, *lines = said.out.strip().splitlines()[-5:]
     assert head.split() == ["distance", "track_id", "genre_top", "split"]
     distances = [float(line.split()[0]) for line in lines]
     assert distances == sorted(distances)
     assert not out.exists()
+    dull = pretrained.data_dir.parent / "dull.wav"
+    soundfile.write(dull, np.random.default_rng(0).normal(0, 0.1, 8 * 8000), 8000)
+    call(explore, f"{command} --neighbours {dull}")
+    assert f"{dull} has a lower sample rate than the network knows" in capsys.readouterr().err
 
 
 def test_a_classifier_of_whole_tracks_finds_neighbours_of_a_longer_file(tmp_path, capsys, without_pictures):

@@ -46,8 +46,8 @@ def test_the_older_flags_are_short_for_the_newer(script, rate, capsys):
 
 
 @pytest.mark.parametrize(("faster", "bf16", "line"), [
-    (2.13, True, "precision: bf16 (2.1 x fp32's rate here)"), (1.04, False, "precision: fp32, not bf16 (1.0 x"),
-    (0.4, False, "precision: fp32, not bf16 (0.4 x"),
+    (2.13, True, "precision: bf16 (2.13 x fp32's rate here)"), (1.04, False, "precision: fp32, not bf16 (1.04 x"),
+    (0.4, False, "precision: fp32, not bf16 (0.40 x fp32's rate here, taken from 1.1 x on)"),
 ])  # fmt: skip
 def test_auto_takes_the_faster_one_and_says_so(rate, capsys, faster, bf16, line):
     rate(faster)

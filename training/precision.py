@@ -37,7 +37,8 @@ def choose(flags, num_rows, num_frames, device, training):
     rate = speed_up(flags.backbone, flags.pool, num_rows, min(num_frames, MOST_FRAMES), training)
     rate = distributed.number_from_first(rate)
     bf16 = rate >= WORTH
-    print(f"precision: {'bf16' if bf16 else 'fp32, not bf16'} ({rate:.1f} x fp32's rate here)")
+    least = "" if bf16 else f", taken from {WORTH:g} x on"
+    print(f"precision: {'bf16' if bf16 else 'fp32, not bf16'} ({rate:.2f} x fp32's rate here{least})")
     return bf16
 
 
