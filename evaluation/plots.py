@@ -199,8 +199,8 @@ def _clock(seconds):
 def label_efficiency(rows, chance, title="label efficiency"):
     """Accuracy over the share of the training labels, on a log axis: a line for each ``name`` in ``rows``.
 
-    rows: dicts with name, fraction, n_train and accuracy. Points are means over the seeds, bands their standard
-    deviation; the dashed line is ``chance``.
+    rows: dicts with name, fraction, n_train and accuracy. Points are means over the seeds, bars their standard
+    deviation; the dashed line is ``chance``, from where the axis goes up.
     """
     table = pd.DataFrame(rows)
     names = table["name"].unique()
@@ -210,8 +210,9 @@ def label_efficiency(rows, chance, title="label efficiency"):
         colour, marker = (MAIN, SECOND, THIRD, FOURTH)[number % 4], MARKERS[number % 4]  # told apart in grey, too
         of = table[table["name"] == name].groupby("fraction")["accuracy"]
         mean, spread = of.mean(), of.std().fillna(0)
-        axes.plot(mean.index, mean, f"{marker}-", color=colour, linewidth=1.8, markersize=6, label=name)
-        axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
+        aside = mean.index * 1.04 ** (number - (len(names) - 1) / 2)  # bars that would hide each other
+        axes.errorbar(aside, mean, spread, fmt=f"{marker}-", color=colour, linewidth=1.6, markersize=5.5, capsize=3,
+                      elinewidth=1, label=name)
     axes.axhline(chance, color=MUTED, linestyle="--", linewidth=1, label="chance")
     axes.set_xscale("log")
     tracks = table.groupby("fraction")["n_train"].first()
@@ -220,7 +221,7 @@ def label_efficiency(rows, chance, title="label efficiency"):
     axes.set_xlabel("share of the training labels, and how many tracks that is (log scale)")
     axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylim(0, None)
+    axes.set_ylim(max(0, min(chance, table["accuracy"].min()) - 0.02), None)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 

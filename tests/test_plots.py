@@ -175,16 +175,19 @@ def test_label_curve_shows_means_over_the_seeds():
     plots.label_curve(CURVE[:1]).draw_without_rendering()  # one size and one seed
 
 
-def test_label_efficiency_shows_means_and_bands_over_a_log_axis():
+def test_label_efficiency_shows_means_and_bars_over_a_log_axis():
     figure = plots.label_efficiency(EFFICIENCY, 0.125)
     (axes,) = figure.axes
-    frozen, scratch, chance = axes.lines
-    assert frozen.get_xydata() == pytest.approx(np.array([[0.01, 0.3], [1, 0.6]]))
-    assert scratch.get_xydata() == pytest.approx(np.array([[0.01, 0.2], [1, 0.5]]))
+    (frozen, _, (bars,)), (scratch, _, _) = axes.containers
+    aside = 1.04**0.5  # to the left and to the right of their place
+    assert frozen.get_xydata() == pytest.approx(np.array([[0.01 / aside, 0.3], [1 / aside, 0.6]]))
+    assert scratch.get_xydata() == pytest.approx(np.array([[0.01 * aside, 0.2], [1 * aside, 0.5]]))
     assert frozen.get_marker() != scratch.get_marker()
+    (chance,) = (line for line in axes.lines if line.get_label() == "chance")
     assert chance.get_ydata() == [0.125, 0.125]
-    reach = axes.collections[0].get_datalim(axes.transData)
-    assert (reach.y0, reach.y1) == pytest.approx((0.3 - 0.02**0.5, 0.6 + 0.02**0.5))
+    reach = np.array([path.vertices[:, 1] for path in bars.get_paths()])
+    assert (reach.min(), reach.max()) == pytest.approx((0.3 - 0.02**0.5, 0.6 + 0.02**0.5))
+    assert axes.get_ylim()[0] == pytest.approx(0.1 - 0.02)  # what is lowest of all runs is below chance
     assert axes.get_xscale() == "log"
     assert labels(axes.get_xticklabels()) == ["1 %\n57", "100 %\n5,754"]
     assert set(legend(figure.legends[0])) == {"frozen", "scratch", "chance"}

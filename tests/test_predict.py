@@ -484,6 +484,7 @@ def test_where_nothing_can_be_written_or_drawn_nothing_is_begun(home, tmp_path):
         ("--csv a a", "is the name of a file to read"),
         (f"--csv {tmp_path}/notes.txt a.mp3", "is there, and no table"),
         (f"--timeline {tmp_path}/song.mp3 a.mp3", "is a file: name a folder, or write --timeline last"),
+        (f"--timeline {tmp_path}/none.mp3 a.mp3", "is a file: name a folder, or write --timeline last"),
         (vectors, "as one vector, without time: leave --timeline out"),
     ):
         with pytest.raises(utils.UserError, match=message):
