@@ -260,10 +260,17 @@ def _pretraining(experiment):
 def _settings(configuration):
     parts = {key: configuration.get(key) for key in SETTINGS}
     return [
-        Table(key.capitalize(), "", ["name", "value"], [[name, str(value)] for name, value in values.items()])
+        Table(key.capitalize(), "", ["name", "value"], [[name, _setting(value)] for name, value in values.items()])
         for key, values in parts.items()
         if isinstance(values, dict) and values
     ]
+
+
+def _setting(value):
+    """A setting as text: of a number for each of many bands, how many there are and how far they reach."""
+    if isinstance(value, list) and len(value) > 10 and all(isinstance(one, (int, float)) for one in value):
+        return f"{len(value)} values from {min(value):.4g} to {max(value):.4g}"
+    return str(value)
 
 
 # ------------------------------------------------------------------ pieces

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from fake_experiment import GENRES, write_experiment, write_transfer
 
+import utils
 from evaluation import report
 from utils import UserError
 
@@ -118,6 +119,16 @@ def test_many_sections_have_a_list_of_contents(page, tmp_path):
     assert [name for _, name in links] == ["Results", "fma_small_linear", "fma_small_mlp", "Pre-training", "Settings"]
     assert links == re.findall(r'<h2 id="([^"]+)">([^<]+)<', page.text)  # where each of them leads
     assert "<nav" not in report.write_report(write_experiment(tmp_path)).read_text()  # few need none
+
+
+def test_a_setting_of_every_band_is_said_in_short(tmp_path):
+    experiment = write_experiment(tmp_path)
+    configuration = utils.read_json(experiment / "configuration.json")
+    configuration["normalisation"] = {"mean": [-30.5 - band for band in range(128)], "std": 17.2}
+    utils.write_json(experiment / "configuration.json", configuration)
+    page = report.write_report(experiment).read_text()
+    assert "128 values from -157.5 to -30.5" in page
+    assert "-100.5" not in page
 
 
 def test_names_are_escaped(page):
