@@ -19,6 +19,7 @@ trains the head alone.
 import argparse
 import dataclasses
 import time
+from pathlib import Path
 
 import augment
 import models
@@ -203,8 +204,7 @@ def main(args):
     begin = time.perf_counter()
 
     experiment, folder = open_given(args)
-    if experiment:
-        utils.check_writable(experiment.folder)  # before the hours that training may take
+    check_room(experiment.folder if experiment else args.exp_dir)
     flags = resolve(args, experiment, folder)
     kind = open_labels(flags.labels, folder, flags.top_tags)
     task = Task(folder, device, flags.train_split, flags.test_split, flags.cache, kind)
@@ -221,6 +221,12 @@ def main(args):
     found = [result_of(run, given, time.perf_counter() - begin, curve) for run in runs]
     features = mean_features(given, runs[0]) if flags.save_features else None
     write(given, runs[0], found, swept, features)
+
+
+def check_room(folder):
+    """Raises :class:`utils.UserError`, before the hours that training may take, where no result can be written."""
+    weights = Path(folder) / "pre.pth"  # transfer.pth may be as large
+    utils.check_writable(folder, weights.stat().st_size if weights.is_file() else 0)
 
 
 @distributed.first_only

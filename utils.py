@@ -272,6 +272,12 @@ def genre_flags(text):
     return without(flags(text), {"--labels": "it judges by tags, which have no accuracy"})
 
 
+def row_flags(text):
+    """:func:`genre_flags` of a table whose rows are protocols, shares of the labels and seeds."""
+    own = ("--protocol", "--baseline", "--label_fraction", "--train_split", "--test_split", "--refit", "--num_seeds")
+    return without(genre_flags(text), dict.fromkeys((*own, "--device"), "the table's rows and flags say it"))
+
+
 def validation_flags(text):
     """:func:`genre_flags` where validation tracks are to judge."""
     why = "runs are compared on validation tracks"
@@ -444,13 +450,18 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(folder):
-    """Raises :class:`UserError` where nothing can be written into ``folder``."""
+def check_writable(folder, size=0):
+    """Raises :class:`UserError` where no file of ``size`` bytes can be written into ``folder``, there or to come."""
+    folder = Path(folder)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     try:
         with tempfile.TemporaryFile(dir=folder):
-            pass
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         raise UserError(f"nothing can be written into {folder}: {error.strerror}") from None
+    if free < size:
+        raise UserError(f"{folder} has room for {free / 1e6:.1f} MB, {size / 1e6:.1f} are needed: make room")
 
 
 def sweep(folder):
@@ -708,7 +719,7 @@ def call(script, *flags, show=False):
         with subprocess.Popen(command, **pipes, env={**os.environ, CALLED: "1"}, text=True) as process:
             try:
                 for line in process.stdout:
-                    lines.append(line.strip())
+                    lines.append(line.rstrip("\r\n"))
                     if show:
                         print("   ", line, end="", flush=True)
             except KeyboardInterrupt:  # Ctrl-C in a terminal stops both; kill stops only this one
@@ -735,12 +746,18 @@ def _leash():
 def keep_settings(path, settings):
     """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already.
 
-    Where there are no runs, because the first could not begin, there is nothing to keep.
+    Where there are no runs, because the first could not begin, there is nothing to keep; a table of runs whose
+    settings are gone is of nobody knows what.
     """
-    begun = path.exists() and any(not file.name.startswith(".") for file in path.parent.iterdir() if file != path)
-    there = read_json(path) if begun else settings
-    if not isinstance(there, dict):
+    begun = any(not file.name.startswith(".") for file in path.parent.glob("*") if file != path)
+    if not path.exists() and any(path.parent.glob("*.csv")):
+        what = f"has a table, and no {path.name} that says of which flags"
+        raise UserError(f"{path.parent} {what}: choose another --out")
+    there = read_json(path) if path.exists() else settings
+    if not isinstance(there, dict) or not set(there) <= set(settings):
         raise UserError(f"{path} does not hold the settings of runs: choose another --out")
+    if not begun:
+        there = settings
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         changes = ", ".join(f"{name} {there.get(name)} → {settings[name]}" for name in differing)

@@ -45,11 +45,11 @@ def get_args_parser():
         help="test: for the final figure, when nothing is left to choose",
     )  # fmt: skip
     parser.add_argument(
-        "--transfer_flags", type=utils.genre_flags, default="",
+        "--transfer_flags", type=utils.row_flags, default="",
         help='more flags of transfer.py for all rows, as one text: "--num_epochs 10"',
     )
     parser.add_argument(
-        "--scratch_flags", type=utils.genre_flags, default="",
+        "--scratch_flags", type=utils.row_flags, default="",
         help='of the network from scratch alone, which needs more steps than a pre-trained one: "--num_epochs 30"',
     )  # fmt: skip
     parser.add_argument("--device", type=utils.device, default="auto", help="auto, cpu or cuda")
@@ -116,8 +116,9 @@ def copied(experiment, weights, folder):
     Named by the digest of its weights: two experiments may have one name, and one may be trained on.
     """
     for name in ("configuration.json", "pre.pth"):
-        if not (folder / weights / name).exists():
-            with utils.atomic_path(folder / weights / name) as temporary:
+        copy = folder / weights / name
+        if not copy.exists() or utils.digest(copy) != utils.digest(experiment / name):
+            with utils.atomic_path(copy) as temporary:
                 shutil.copyfile(experiment / name, temporary)
     return folder / weights
 
@@ -129,7 +130,11 @@ def defaults():
 
 def read_rows(path):
     """{(row, fraction, seed): row} of a table that an earlier call has left."""
-    return {(row["row"], row["fraction"], row["seed"]): row for row in tables.read_runs(path, COLUMNS, TEXTS)}
+    rows = tables.read_runs(path, COLUMNS, TEXTS)
+    for row in rows:
+        if not (0 <= row["accuracy"] <= 1 and min(row["n_train"], row["n_test"], row["num_genres"] - 1) >= 1):
+            raise utils.UserError(f"{path} says what no run has said, of {row['row']}: choose another --out")
+    return {(row["row"], row["fraction"], row["seed"]): row for row in rows}
 
 
 def run(name, fraction, seed, experiment, folder, args):
@@ -139,6 +144,8 @@ def run(name, fraction, seed, experiment, folder, args):
     flags += ["--dataset", folder.dataset, "--data_dir", folder.path.parent]
     flags += ["--label_fraction", fraction, "--seed", seed, "--test_split", args.test_split, "--device", args.device]
     file = Path(utils.call("transfer.py", "--exp_path", experiment, *flags))
+    if file.parent.parent.resolve() != experiment.resolve():
+        raise utils.UserError(f"--out {args.out}: choose a folder whose name is on one line")
     result = utils.read_json(file)
     (file.parent / "transfer.pth").unlink()  # there will be many
     return {

@@ -7,6 +7,7 @@ Writes an ordinary experiment folder with what predicting needs and nothing else
 --listen FOLDER also asks it about music of FOLDER/<genre>/<file>, as far as those genres have a counterpart.
 """
 
+import contextlib
 import re
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import utils
 
 MAX_BYTES = 5_000_000
+TITLE = "# The model that ships\n"
 EXPECTED = {  # genre of a --listen folder → what FMA would most likely call it
     "hiphop": "Hip-Hop", "rock": "Rock", "metal": "Rock", "pop": "Pop", "classical": "Instrumental",
     "country": "Folk",
@@ -40,12 +42,14 @@ def get_args_parser():
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
     get_args_parser().parse_args()
 
+from data.logmel import SUFFIXES
 from evaluation import results, statistics, tables
 from training.experiment import Experiment
 from training.networks import Network, check_digest
 
 
 def main(args):
+    utils.check_name("--transfer", args.transfer)
     experiment = Experiment.open(args.exp_path, args.exp_dir)
     result = results.read(experiment.folder / args.transfer)
     check_digest(result.folder / "transfer.pth", result.weights)
@@ -55,7 +59,8 @@ def main(args):
         check_replaceable(out, experiment.folder.resolve())
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as parent:
             made, before = Path(parent) / "made", Path(parent) / "before"
-            copy(experiment, result, made)
+            with said_of(experiment.folder):
+                copy(experiment, result, made)
             size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
             if size > MAX_BYTES:
                 raise utils.UserError(f"{size / 1e6:.1f} MB are too much to ship, {MAX_BYTES / 1e6:g} are allowed")
@@ -64,11 +69,32 @@ def main(args):
                 utils.write_json(made / "heard.json", heard)
             if args.note:
                 utils.write_text(made / "note.txt", args.note + "\n")
-            utils.write_text(made / "CARD.md", card(made))
-            if out.exists():
-                out.rename(before)
-            made.rename(out)
+            with said_of(experiment.folder):
+                utils.write_text(made / "CARD.md", card(made))
+            exchange(out, before, made)
     print(out / "CARD.md")
+
+
+@contextlib.contextmanager
+def said_of(folder):
+    """What is missing or no such thing in a file of ``folder`` becomes a :class:`utils.UserError`."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"configuration.json or result.json is not as it was written ({type(error).__name__}: {error})"
+        raise utils.UserError(f"{folder}: {what}") from None
+
+
+def exchange(out, before, made):
+    """``made`` takes the place of ``out``, which goes to ``before``, or stays where that fails."""
+    if out.exists():
+        out.rename(before)
+    try:
+        made.rename(out)
+    except BaseException:
+        if before.exists():
+            before.rename(out)
+        raise
 
 
 def check_replaceable(out, source):
@@ -77,7 +103,9 @@ def check_replaceable(out, source):
         raise utils.UserError(f"--out {out} would replace the experiment it is made of: choose another folder")
     there = [path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()]
     others = [name for name in there if not re.fullmatch(r"[^/]+/(result\.json|transfer\.pth)|" + OURS, name)]
-    if out.exists() and (not out.is_dir() or others or "CARD.md" not in there):
+    complete = {"CARD.md", "configuration.json"} <= set(there)
+    ours = complete and (out / "CARD.md").read_bytes().startswith(TITLE.encode())
+    if out.exists() and (not out.is_dir() or others or not ours):
         raise utils.UserError(f"--out {out} is there and is no model that this command made: choose another folder")
 
 
@@ -122,7 +150,7 @@ def listen(experiment, folder):
     """
     heard = {}
     for genre, expected in EXPECTED.items():
-        files = sorted(path for path in (folder / genre).glob("*") if path.is_file())
+        files = sorted(path for path in (folder / genre).glob("*") if path.suffix.lower() in SUFFIXES)
         if not files:
             continue
         with tempfile.TemporaryDirectory() as there:
@@ -211,8 +239,7 @@ in this.""",
 }
 
 
-CARD = """\
-# The model that ships
+CARD = TITLE + """\
 
 `python predict.py song.mp3` uses it: a network pre-trained without labels ({network}) and a classifier
 ({protocol}, on `{layer}`) of {num_genres} genres: {genres}.

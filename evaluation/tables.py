@@ -24,8 +24,11 @@ def text(head, rows, align):
 
 
 def markdown(head, rows, align):
-    """A Markdown table; ``|`` in a cell stays a ``|`` that is seen."""
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (head, *rows)]
+    """A Markdown table; ``|`` in a cell stays a ``|`` that is seen, and a line break becomes an escape."""
+    lines = [
+        f"| {' | '.join(utils.printable(cell).replace('|', chr(92) + '|') for cell in line)} |"
+        for line in (head, *rows)
+    ]
     rule = f"|{'|'.join({'l': '---', 'r': '---:'}[letter] for letter in align)}|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

@@ -129,7 +129,35 @@ def test_a_table_that_somebody_has_changed_is_refused(tmp_path, asked):
     table.write_text(table.read_text().replace("0.4,", ","))
     with pytest.raises(utils.UserError, match=r"label_efficiency\.csv has no finite number as accuracy"):
         run(tmp_path, "--num_seeds 1 --rows frozen")
+    table.write_text(table.read_text().replace(",,", ",7.0,"))
+    with pytest.raises(utils.UserError, match=r"label_efficiency\.csv says what no run has said"):
+        run(tmp_path, "--num_seeds 1 --rows frozen")
     assert len(asked) == 2
+
+
+def test_a_copy_that_was_exchanged_is_made_again(tmp_path, asked):
+    out = run(tmp_path, "--num_seeds 1 --rows frozen")
+    (copy,) = {given["--exp_path"] for given in asked}
+    (copy / "pre.pth").write_text("another")
+    (out / "label_efficiency.csv").unlink()
+    run(tmp_path, "--num_seeds 1 --rows frozen")
+    assert (copy / "pre.pth").read_text() == "111111"
+
+
+def test_a_result_outside_of_the_own_folder_is_not_touched(tmp_path, asked, monkeypatch):
+    utils.write_text(tmp_path / "elsewhere" / "tiny_1" / "transfer.pth", "somebody's")
+    monkeypatch.setattr(utils, "call", lambda *flags: str(tmp_path / "elsewhere" / "tiny_1" / "result.json"))
+    with pytest.raises(utils.UserError, match="whose name is on one line"):
+        run(tmp_path, "--num_seeds 1 --rows frozen")
+    assert (tmp_path / "elsewhere" / "tiny_1" / "transfer.pth").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("flags", ["--protocol=mlp", "--baseline=stats", "--num_seeds=5", "--refit"])
+def test_flags_that_would_make_another_row_are_refused(tmp_path, asked, capsys, flags):
+    with pytest.raises(SystemExit):
+        run(tmp_path, f"--transfer_flags={flags}")
+    assert "the table's rows and flags say it" in capsys.readouterr().err
+    assert not asked
 
 
 def test_tags_are_refused_before_the_first_run(tmp_path, asked, capsys):

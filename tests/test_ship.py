@@ -1,6 +1,7 @@
 """The model that ships, and the command that makes it of an experiment."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,6 +72,24 @@ def test_a_model_is_made_anew_but_nothing_else_is_replaced(made, tmp_path):
     with pytest.raises(utils.UserError, match="no model that this command made"):
         call(ship, f"{made.command} --out {made.home.data_dir}")
     assert [path.name for path in made.folder.parent.iterdir()] == ["tiny"]
+    (made.folder / "stray").unlink()
+    utils.write_text(made.folder / "CARD.md", "# My own card\n")
+    with pytest.raises(utils.UserError, match="no model that this command made"):
+        call(ship, made.command)
+
+
+def test_a_classifier_of_another_experiment_is_not_shipped(made, tmp_path):
+    shutil.copytree(made.home.experiment, tmp_path / "other")
+    with pytest.raises(utils.UserError, match="is a name, not a path"):
+        call(ship, f"{made.command} --transfer {tmp_path}/other/tiny_linear")
+
+
+def test_a_result_that_lacks_what_the_card_says_is_named_in_a_sentence(made):
+    result = utils.read_json(made.home.experiment / "tiny_linear" / "result.json")
+    utils.write_json(made.home.experiment / "tiny_linear" / "result.json", {**result, "versions": {}})
+    with pytest.raises(utils.UserError, match="is not as it was written"):
+        call(ship, made.command)
+    assert (made.folder / "CARD.md").is_file()
 
 
 def test_what_is_too_large_is_not_shipped(made, monkeypatch):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -378,14 +379,31 @@ def test_a_script_ends_when_the_one_that_calls_it_is_killed(tmp_path, monkeypatc
 
 
 def test_a_folder_of_runs_has_one_choice_of_settings(tmp_path):
-    (tmp_path / "runs.csv").touch()
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
+    (tmp_path / "runs.csv").touch()
     utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 1})
     with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
         utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
     utils.write_json(tmp_path / "settings.json", [])
     with pytest.raises(utils.UserError, match="does not hold the settings of runs"):
         utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(utils.UserError, match=r"has a table, and no settings\.json that says of which flags"):
+        utils.keep_settings(tmp_path / "settings.json", {"num_epochs": 2})
+    somebody = tmp_path / "vs" / "settings.json"
+    utils.write_json(somebody, {"fontSize": 12})
+    with pytest.raises(utils.UserError, match="does not hold the settings of runs"):
+        utils.keep_settings(somebody, {"num_epochs": 2})
+    assert utils.read_json(somebody) == {"fontSize": 12}
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
+    utils.check_writable(tmp_path / "not" / "yet" / "there", 1000)
+    assert not (tmp_path / "not").exists()
+    monkeypatch.setattr(utils.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2e6))
+    utils.check_writable(tmp_path, 1000)
+    with pytest.raises(utils.UserError, match=r"room for 2\.0 MB, 3\.0 are needed"):
+        utils.check_writable(tmp_path, 3_000_000)
 
 
 def test_flags_as_one_text_can_be_taken_apart():
