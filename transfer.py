@@ -328,7 +328,7 @@ def finetune(given, seed):
 
 
 def scratch(given, seed):
-    """The supervised network, from random weights. It sees no track beside those that it has the labels of."""
+    """The supervised network, from random weights. Of tracks without labels it knows what each mel band is like."""
     labelled, backbone = given.labelled(seed), given.backbone(seed)
     head = heads.genre_head(backbone.num_features, len(given.task.genres), **given.flags.head).to(given.task.device)
     network, recipe = Classifier(backbone, head), given.recipe(seed, len(labelled))

@@ -104,6 +104,7 @@ def fit_norms(network, batches):
     """Sets the statistics of every BatchNorm to those of ``batches`` (B, 1, F, T) (Wu & Johnson 2021).
 
     Of random weights there are none before; those of training are of augmented views, and lag behind the weights.
+    The variance is the mean of the batches' own, where the paper adds that of their means, which is small here.
     Of many processes all must call it, for the same batches.
     """
     norms = norms_of(network)
