@@ -150,7 +150,8 @@ def listen(experiment, folder):
     """
     heard = {}
     for genre, expected in EXPECTED.items():
-        files = sorted(path for path in (folder / genre).glob("*") if path.suffix.lower() in SUFFIXES)
+        found = (path for path in (folder / genre).glob("*") if path.is_file())
+        files = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
         if not files:
             continue
         with tempfile.TemporaryDirectory() as there:

@@ -116,9 +116,14 @@ class Result:
         return name if kind == "embeddings" or layer in (None, "backbone") else f"{name}, {layer}"
 
     @property
+    def layers(self):
+        """The set of what ``--layer`` joined."""
+        return {*str(self.network["layer"]).split("+")}
+
+    @property
     def only_rulers(self):
         """Whether the layers of a network were asked for, and it has no part in any of them."""
-        return self.network["kind"] in ("encoder", "random") and {*str(self.network["layer"]).split("+")} <= RULERS
+        return self.network["kind"] in ("encoder", "random") and self.layers <= RULERS
 
     @property
     def is_baseline(self):
@@ -420,7 +425,7 @@ def check_seeds(found):
     if len(said) < len(found) or twice:
         why = "two say the same of every track or are of one seed, which some features do not depend on"
         raise utils.UserError(f"--seeds {first.name} …: each has to be of another seed; here {why}")
-    if "kmeans" in layers_of(first) and len({flags_of(one)[1].get("seed") for one in found}) < len(found):
+    if "kmeans" in first.layers and len({flags_of(one)[1].get("seed") for one in found}) < len(found):
         why = "they share a dictionary, which transfer.py makes by --seed: give each another"
         raise utils.UserError(f"--seeds {first.name} …: {why}")
 
@@ -430,17 +435,12 @@ def flags_of(result):
     return utils.read_configuration(result.folder.parent).get("flags", {}), result.flags
 
 
-def layers_of(result):
-    """What ``--layer`` joined, of none too."""
-    return str(result.network["layer"]).split("+")
-
-
 def seed_of(result):
     """The seeds that a result depends on, the pre-training's first, as text; None where unknown, or of several."""
     if result.num_seeds > 1 or not result.folder:
         return None
     network, (pretraining, transfer) = result.network, flags_of(result)
-    drawn = network["kind"] not in ("encoder", "statistics", "mfcc") or "kmeans" in layers_of(result)
+    drawn = network["kind"] not in ("encoder", "statistics", "mfcc") or "kmeans" in result.layers
     seeds = [pretraining.get("seed")] if network["method"] and not result.only_rulers else []
     seeds += [transfer.get("seed")] if drawn or result.protocol != "linear" else []
     return ", ".join(dict.fromkeys(str(seed) for seed in seeds if seed is not None)) or None
