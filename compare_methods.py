@@ -23,6 +23,7 @@ BASELINES = {  # flags of transfer.py; the epochs matter to scratch alone
     "random": ["--protocol", "linear", "--baseline", "random"],
     "scratch": ["--protocol", "scratch"],
 }
+COMMON = models.Defaults.default_backbone  # a method that has another by default keeps it
 ORDER = ("stats", "mfcc", "kmeans", "random", "autoencoder", "simclr", "byol", "simsiam", "scratch")
 NAMES = {
     "stats": "mean and deviation of each band",
@@ -35,16 +36,21 @@ KEPT = ("num_epochs", "backbone", "pool", "seed", "train_flags", "transfer_flags
 HEADINGS = ("method", "network", "accuracy % [95 %]", "macro-F1", "ROC-AUC", "top-5 %", "kNN %", "minutes")
 
 
+def train_flags(text):
+    """:func:`utils.flags` of train_simsiam.py that leave all rows the network that this command was asked for."""
+    return utils.without(utils.flags(text), dict.fromkeys(("--backbone", "--pool"), "this command has it itself"))
+
+
 def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("--datasets", default="fma_small", help="comma list of spectrogram folders")
     parser.add_argument("--data_dir", default="data", help="folder of the spectrogram folders")
     parser.add_argument("--methods", default=",".join(ORDER), help="comma list of what to compare")
     parser.add_argument("--num_epochs", type=utils.count, default=50, help="of every pre-training, and of scratch")
-    parser.add_argument("--backbone", default="resnet18", help="of all but the autoencoder, which has conv8")
+    parser.add_argument("--backbone", default=COMMON, help="of all but the autoencoder, which has conv8")
     parser.add_argument("--pool", choices=models.POOLS, default=models.POOLS[1], help="how the last map is read out")
     parser.add_argument(
-        "--train_flags", type=utils.flags, default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"'
+        "--train_flags", type=train_flags, default="", help='more flags for train_simsiam.py, as one text: "--lr 0.1"'
     )
     parser.add_argument(
         "--transfer_flags", type=utils.genre_flags, default="", help="more flags for transfer.py, as one text"
@@ -65,7 +71,6 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import pandas as pd
 
 from evaluation import plots, tables
-from models import backbones
 
 
 def main(args):
@@ -132,7 +137,7 @@ def pretrain(name, common, exp_dir, args):
     if models.METHODS[name].default_views > 2:
         flags += ["--num_views", 2]  # as many as the others see, unless --train_flags says otherwise
     flags += shlex.split(args.train_flags)
-    if models.METHODS[name].default_backbone in backbones.RESNETS:
+    if models.METHODS[name].default_backbone == COMMON:
         flags += ["--backbone", args.backbone]
     for method, more in args.own:
         flags += shlex.split(more) if method == name else []

@@ -27,7 +27,7 @@ def calls(monkeypatch, run_script):
 
 
 def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
-    command = f"--datasets tiny --data_dir {tiny_folder} --out {tmp_path}/out --num_epochs 1 --backbone conv8 "
+    command = f"--datasets tiny --data_dir {tiny_folder} --out {tmp_path}/out --num_epochs 1 --backbone resnet18 "
     command += "--device cpu --pool average --methods stats,random,autoencoder,simclr,scratch"
     args = compare_methods.get_args_parser().parse_args(
         [*command.split(), "--train_flags", "--batch_size 8", "--transfer_flags", "--batch_size 8 --num_crops 1",
@@ -45,9 +45,10 @@ def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
     assert len(calls) == 7
     flags = utils.read_json(next((tmp_path / "out/tiny/simclr").glob("*/configuration.json")))["flags"]
     assert (flags["temperature"], flags["dim"], flags["batch_size"], flags["pool"]) == (0.2, 16, 8, "average")
-    for name in ("random", "scratch"):
+    for name in ("simclr", "random", "scratch"):
         (file,) = (tmp_path / "out/tiny" / name).glob("*/*/result.json")
-        assert utils.read_json(file)["network"]["pool"] == "average"
+        network = utils.read_json(file)["network"]
+        assert (network["backbone"], network["pool"]) == ("resnet18", "average")
 
     calls.clear()
     compare_methods.main(args)
@@ -78,3 +79,9 @@ def test_unknown_methods_are_named(tmp_path):
     args = compare_methods.get_args_parser().parse_args(["--methods", "simsiam,magic", "--out", str(tmp_path)])
     with pytest.raises(utils.UserError, match="no method magic"):
         compare_methods.main(args)
+
+
+def test_all_rows_have_the_network_that_was_asked_for(capsys):
+    with pytest.raises(SystemExit):
+        compare_methods.get_args_parser().parse_args(["--train_flags", "--backbone resnet18"])
+    assert "leave out --backbone: this command has it itself" in capsys.readouterr().err
