@@ -495,7 +495,7 @@ def write_epoch(folder, method, log, flags, again=False):
         utils.save_weights(folder / "pre.pth", weights)
     rows = [[row.get(name, "") for name in LOG_COLUMNS] for row in log]
     utils.write_csv(folder / "train_log.csv", LOG_COLUMNS, rows)
-    if len(log) == flags.num_epochs or len(log) % 5 == 1:  # drawing takes as long as an epoch on a fast GPU
+    if len(log) in (1, flags.num_epochs) or len(log) % (flags.knn_every or 5) == 0:  # it takes half a second
         title = f"{flags.method}, {flags.backbone}, {flags.dataset}"
         plots.write(folder / "train_loss.png", plots.training_curves, log, dim=log[-1].get("dim"), title=title)
     if flags.tensorboard:
@@ -514,13 +514,13 @@ def write_tensorboard(folder, row):
 def describe_epoch(row, num_epochs):
     seconds = (num_epochs - row["epoch"]) * row["seconds"]
     left = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
-    knn = ""
+    rate, knn = row["clips_per_second"], ""
     if row.get("knn_accuracy", "") != "":
         knn = f"  kNN {row['knn_accuracy']:.3f}  probe {row['probe_accuracy']:.3f}"
         knn = f"{knn}  feature rank {row['backbone_rank']:.0f}"
     return (
         f"epoch {row['epoch']:3}/{num_epochs}  loss {row['loss']:.4f}  std {row['std']:.4f}"
-        f"  rank {row['effective_rank']:5.1f}{knn}  {row['clips_per_second']:.0f} clips/s  {left} left"
+        f"  rank {row['effective_rank']:5.1f}{knn}  {rate:.{0 if rate >= 10 else 2}f} clips/s  {left} left"
     )
 
 

@@ -140,15 +140,17 @@ def get_args_parser():
         "--mixup", type=utils.not_negative, default=0.4,
         help="finetune and scratch blend pairs of tracks and their labels, by shares from Beta(a, a); 0: none",
     )  # fmt: skip
-    group.add_argument("--lam", type=utils.share, help="mixing weight of the augmentations")
-    group.add_argument("--aug_p", type=utils.share, help="probability of applying each augmentation")
+    group.add_argument("--lam", type=utils.share, help="as of train_simsiam.py: the share of the track itself")
+    group.add_argument(
+        "--aug_p", type=utils.share, help="probability of applying each augmentation (default: its own)"
+    )
 
     group = parser.add_argument_group("crops")
     group.add_argument("--crop_seconds", type=utils.seconds, help="length of a crop (default: the experiment's)")
     group.add_argument(
         "--num_crops", type=utils.count,
-        help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, 'frames' and "
-        "the rulers hear the whole track at once)",
+        help="crops of a track, averaged (default: 5; where neither this nor --crop_seconds is given, the backbone "
+        "frames, stats, mfcc and kmeans hear the whole track at once)",
     )  # fmt: skip
 
     group = parser.add_argument_group("running")

@@ -55,7 +55,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.made_up import num_tracks_for, write_folder
-from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round
+from benchmarks.steps import CASES, Case, bare_round, by_turns, prepare, real_epoch, real_round, spread
 
 FULL = Size((CASES["resnet50"], CASES["frames"]), (64, 256, 1024), 256, 30, 2, 150, 25_000)
 QUICK = Size((Case("ResNet-18, 32 × 64", "resnet18", 32, 64, 4, "--num_views 2"),), (4, 8), 4, 2, 1, 60, 16)
@@ -127,7 +127,7 @@ class Bench:
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats(self.device)
                 others = torch.cuda.memory_allocated(self.device)
-            real, ratio = by_turns(
+            real, ratios = by_turns(
                 lambda: bare_round(loop, x, bf16), lambda: real_round(loop, bf16), self.size.rounds
             )[1:]
         except torch.OutOfMemoryError:
@@ -136,8 +136,8 @@ class Bench:
             torch.cuda.empty_cache()
             return "out of memory | | | | |"
         done, peak = real * batch * flops / 1e12, peak_of(self.device)
-        share = f"{done / peak:.0%}" if peak else "–"
-        return f"{real * batch:.0f} | {ratio:.3f} | {done:.3g} | {share} | {self.memory(others if on_gpu else 0)} |"
+        share, memory = f"{done / peak:.0%}" if peak else "–", self.memory(others if on_gpu else 0)
+        return f"{real * batch:.0f} | {spread(ratios, 3)} | {done:.3g} | {share} | {memory} |"
 
     def memory(self, others):
         """The most that was held at once, less ``others`` bytes that were there before, and all of it."""

@@ -7,7 +7,7 @@
 The real loop is train_simsiam.py's own epoch: it cuts and augments views, logs and schedules. The bare one has the
 same network, loss and optimiser, and always the same views, in the precision and memory format that are fastest here.
 Short rounds of both take turns; what is printed is the median of the rounds' ratios, so that what else the machine
-does counts for both.
+does counts for both, and beside it the lowest and the highest of them.
 """
 
 import argparse
@@ -83,15 +83,15 @@ def main(args):
             for aug in augment.FAMILIES:
                 loop = prepare(case, aug, size, folder, device, args.compile)
                 best = best or fastest(loop)
-                bare, real, ratio = beside_bare(loop, *best, args.rounds)
+                bare, real, ratios = beside_bare(loop, *best, args.rounds)
                 what = f"{case.name}, batch {size}, {describe(*best)}"
-                print(f"| {what} | {aug} | {bare:.3g} | {real:.3g} | {ratio:.3f} | ≥ {target} |", flush=True)
+                print(f"| {what} | {aug} | {bare:.3g} | {real:.3g} | {spread(ratios, 3)} | ≥ {target} |", flush=True)
             default = "bfloat16" if loop.flags.bf16 else "float32"
             gains.append((f"{case.name}, batch {size}", *half_beside_full(loop, args.rounds), default))
     print("\n| train_simsiam.py, steps/s | float32 | bfloat16 | ratio | by default |")
     print("|---|---:|---:|---:|---|")
-    for what, full, half, ratio, default in gains:
-        print(f"| {what} | {full:.3g} | {half:.3g} | {ratio:.2f} | {default} |")
+    for what, full, half, ratios, default in gains:
+        print(f"| {what} | {full:.3g} | {half:.3g} | {spread(ratios, 2)} | {default} |")
 
 
 class Loop(NamedTuple):
@@ -167,7 +167,7 @@ def fastest(loop):
         other = in_format(loop, memory_format)
         for bf16 in [False, True] if half else [False]:
             bare_round(other, x, bf16)
-            seconds[bf16, memory_format] = bare_round(other, x, bf16)
+            seconds[bf16, memory_format] = min(bare_round(other, x, bf16) for _ in range(2))
     return min(seconds, key=seconds.get)
 
 
@@ -184,7 +184,7 @@ def describe(bf16, memory_format):
 
 
 def beside_bare(loop, bf16, memory_format, rounds):
-    """(steps/s of the bare loop, of the real one, median ratio of a round)."""
+    """(steps/s of the bare loop, of the real one, the rounds' ratios)."""
     bare, x = in_format(loop, memory_format), next(iter(loop.views))
     return by_turns(lambda: bare_round(bare, x, bf16), lambda: real_round(loop, loop.flags.bf16), rounds)
 
@@ -195,11 +195,17 @@ def half_beside_full(loop, rounds):
 
 
 def by_turns(one, other, rounds):
-    """Both are called once to warm up, and then by turns. Returns median rates of each, and of their ratios."""
+    """Both are called once to warm up, and then by turns. Returns the median rate of each, and the turns' ratios."""
     one(), other()
     pairs = [(one(), other()) for _ in range(rounds)]
     rates = [1 / statistics.median(part) for part in zip(*pairs, strict=True)]
-    return *rates, statistics.median(first / second for first, second in pairs)
+    return *rates, [first / second for first, second in pairs]
+
+
+def spread(ratios, digits):
+    """Their median, with the lowest and the highest."""
+    middle, low, high = (f"{one(ratios):.{digits}f}" for one in (statistics.median, min, max))
+    return f"{middle} [{low}, {high}]"
 
 
 if __name__ == "__main__":

@@ -75,16 +75,20 @@ def inside(base, path):
     return file if file.startswith(os.path.join(base, "")) else None  # "/" ends in a slash already
 
 
+class FolderMissing(utils.UserError):
+    """There is no such folder; the text says which there are."""
+
+
 def open_folder(data_dir, dataset, kinds=("spectrogram", "waveform")):
     """Open the folder of ``dataset``, which must hold one of ``kinds``.
 
-    Raises :class:`utils.UserError` that says what is missing.
+    Raises :class:`FolderMissing` where there is none, and :class:`utils.UserError` where it is none that can be read.
     """
     utils.check_name("--dataset", dataset)
     path = Path(data_dir) / f"{dataset}_npy"
     if not (path / "tracks.csv").is_file():
         there = sorted(p.parent.name.removesuffix("_npy") for p in Path(data_dir).glob("*_npy/tracks.csv"))
-        raise utils.UserError(
+        raise FolderMissing(
             f"no spectrograms at {path.absolute()}: run preprocessing.py first (--size, or --dataset NAME --source "
             f"DIR), or name another --data_dir, or one of the datasets under {data_dir}: {', '.join(there) or 'none'}"
         )

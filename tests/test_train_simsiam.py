@@ -417,11 +417,11 @@ def test_a_loss_that_is_not_finite_stops(train):
         train("--num_epochs 2 --lr 1e30")
 
 
-def test_the_curves_are_drawn_at_the_end(train, monkeypatch):
+def test_the_curves_are_drawn_whenever_features_are_judged(train, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "write", lambda path, draw, log, **options: drawn.append((path.name, len(log))))
-    train("--num_epochs 3")
-    assert drawn == [("train_loss.png", 1), ("train_loss.png", 3)]
+    train("--num_epochs 5 --knn_every 2")
+    assert drawn == [("train_loss.png", number) for number in (1, 2, 4, 5)]
 
 
 def test_where_spectrograms_are_held_changes_no_weight(train):

@@ -12,8 +12,8 @@ import numpy as np
 import models
 import utils
 from data.crops import Normalisation
-from data.folder import check_settings, open_folder
-from data.settings import settings_of
+from data.folder import FolderMissing, check_settings, open_folder
+from data.settings import Spectrogram, settings_of
 
 RESULTS = ("checkpoint.pth", "pre.pth", "*/result.json")  # an experiment without any of them has nothing to lose
 
@@ -90,7 +90,10 @@ class Experiment:
         dataset = dataset or self.flags.dataset
         before = getattr(self.flags, "data_dir", None) or utils.DATA_DIR
         moved = not data_dir and before != utils.DATA_DIR and not holds(before, dataset)
-        folder = open_folder(data_dir or (utils.DATA_DIR if moved else before), dataset)
+        try:
+            folder = open_folder(data_dir or (utils.DATA_DIR if moved else before), dataset)
+        except FolderMissing as error:
+            raise utils.UserError(f"{error}{made_by(self.settings)}") from None
         check_settings(folder, self.settings)
         if moved:
             print(f"note: {dataset} is not where the experiment found it: {folder.path} is read")
@@ -126,6 +129,18 @@ def holds(data_dir, dataset):
     with contextlib.suppress(OSError, ValueError):  # a name too long or with a NUL in it, somebody else's home
         return (Path(data_dir) / f"{dataset}_npy" / "tracks.csv").is_file()
     return False
+
+
+def made_by(settings):
+    """The flags of preprocessing.py that make such spectrograms, as a clause; "" where its defaults do."""
+    names = {"sample_rate": "--sr", "n_fft": "--n_fft", "hop_length": "--hop_length", "n_mels": "--n_mels"}
+    if settings.kind != "spectrogram" or settings.features != "logmel":
+        return ""
+    flags = [
+        f" {flag} {getattr(settings, name)}" for name, flag in names.items()
+        if getattr(settings, name) != getattr(Spectrogram(), name)
+    ]  # fmt: skip
+    return f"; the experiment's are made with{''.join(flags)}" if flags else ""
 
 
 def check_flags(flags, file):
