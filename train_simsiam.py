@@ -117,7 +117,8 @@ def get_args_parser():
     group.add_argument("--momentum", type=utils.part, default=0.9, help="of SGD")
     group.add_argument(
         "--weight_decay", type=utils.not_negative,
-        help="of matrices and filters only; decoupled from the gradient in AdamW (default: AdamW 0.05, others 1e-4)",
+        help="AdamW: of matrices and filters alone, apart from the gradient (default 0.05); others: of all weights, "
+        "within the gradient (default 1e-4)",
     )  # fmt: skip
     group.add_argument(
         "--warmup_epochs", type=utils.not_negative, help="of linear warm-up (default: a twentieth of all)"
