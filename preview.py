@@ -133,7 +133,7 @@ def draw_panels(path, panels, settings, title):
     rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(11.5, 1.95 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, color=INK, fontsize=13, fontweight="bold")
+    figure.suptitle(title, color=INK, fontsize=13, fontweight="bold", parse_math=False)  # "$" in a name is no formula
     grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

@@ -463,6 +463,8 @@ def could_be(action, value):
 @distributed.first_only
 def save_checkpoint(folder, method, optimiser, log, so_far=None):
     """All that resuming needs; ``so_far``: of an epoch that has not ended."""
+    if not (folder / "configuration.json").is_file():  # without it nothing that is written here can be opened again
+        raise utils.UserError(f"{folder} has lost its configuration.json while it trained: nothing more can be saved")
     state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "log": log, "so_far": so_far}
     utils.save_weights(folder / "checkpoint.pth", state)
 

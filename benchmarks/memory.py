@@ -13,9 +13,9 @@ import itertools
 import os
 import resource
 import runpy
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def get_args_parser():
     parser = utils.script_parser(__doc__)
     parser.add_argument("--num_tracks", type=utils.count, default=200_000, help="of the large set")
     parser.add_argument("--million", action="store_true", help="measure the time between steps, not the memory")
-    parser.add_argument("--out", default="exp/memory", help="folder to work in")
+    parser.add_argument("--out", default="exp/memory", help="folder to work in, in one of its own")
     parser.add_argument("--measure", metavar="FLAGS", help="for itself: run train_simsiam.py and print its peak")
     return parser
 
@@ -61,15 +61,13 @@ def main(args):
     if args.measure:
         print(measure(args.measure.split()))
         return
-    shutil.rmtree(out / "data", ignore_errors=True)
-    try:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="memory_", dir=out) as work:  # what else lies there is somebody's
         if args.million:
-            write_index(out / "data" / "million_npy", 1_000_000)
-            print(million(out / "data"))
+            write_index(Path(work) / "data" / "million_npy", 1_000_000)
+            print(million(Path(work) / "data"))
         else:
-            print(memory(out, args.num_tracks))
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
+            print(memory(Path(work), args.num_tracks))
 
 
 # ------------------------------------------------------------------ memory

@@ -18,6 +18,7 @@ import utils
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = ("steps", "probe", "preprocess", "memory", "start", "gpu")  # the last one where there is a GPU
+TITLE = "# Benchmarks"
 SECONDS = 330  # of one of them: something is wrong with one that takes longer
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU trains
 
@@ -36,7 +37,11 @@ import torch
 
 
 def main(args):
-    parts = [f"# Benchmarks\n\n{machine()}"]
+    out = Path(args.out)
+    if out.exists() and not is_table(out):
+        raise utils.UserError(f"--out {out} is there, and no table of this command: name a new file")
+    utils.check_writable(out.parent)
+    parts = [f"{TITLE}\n\n{machine()}"]
     print(parts[0], flush=True)
     for name in args.only or BLOCKS:
         if name == "gpu" and not args.only and not torch.cuda.is_available():
@@ -44,7 +49,15 @@ def main(args):
         else:
             parts.append(block(name))
         print(f"\n{parts[-1]}", flush=True)
-        utils.write_text(args.out, "\n\n".join(parts) + "\n")
+        utils.write_text(out, "\n\n".join(parts) + "\n")
+
+
+def is_table(path):
+    """Whether an earlier call has written this file."""
+    if not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().strip() == TITLE
 
 
 def machine():

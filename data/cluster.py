@@ -34,7 +34,8 @@ def connected(address, extractor):
     if extractor.stays_here:
         raise utils.UserError("--dask is for --features logmel and waveform: networks and tables stay here")
     distributed = _distributed()
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # of what goes wrong we say ourselves
+    for name in ("distributed.client", "tornado.application"):  # of what goes wrong we say ourselves
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         asyncio.run(_greet(address, distributed))  # a client that never connects ends in tracebacks of its own
         client = distributed.Client(address, timeout=SECONDS, set_as_default=False)

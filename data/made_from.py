@@ -28,11 +28,13 @@ def describe(tracks, base):
 def update(folder, now):
     """Remove the arrays that were made from other files than ``now`` (of :func:`describe`); returns how many.
 
+    What a link leads to elsewhere stays: whoever converts it will say so.
     ``made_from.csv`` is written after that and before any array is made: at no moment is it wrong.
     """
     before = _read(folder / "made_from.csv")
     outdated = [folder / path for path in now if before.get(path, now[path]) != now[path]]
-    outdated = [file for file in outdated if file.exists()]
+    within = os.path.join(os.path.realpath(folder), "")
+    outdated = [file for file in outdated if file.exists() and os.path.realpath(file).startswith(within)]
     if outdated:
         (folder / "tracks.csv").unlink(missing_ok=True)  # it speaks of what is removed
     for file in outdated:

@@ -41,3 +41,13 @@ def test_training_is_cut_off_and_its_peak_is_told(many, monkeypatch, without_pic
 def test_drawing_is_timed_without_an_array(tmp_path):
     memory.write_index(tmp_path / "million_npy", 300)
     assert re.match(r"300 tracks, opened in .* for each of its 4 steps: less than 1 %", memory.million(tmp_path))
+
+
+def test_what_lies_in_the_folder_it_works_in_stays(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own.txt").write_text("years of work")
+    seen = []
+    monkeypatch.setattr(memory, "memory", lambda work, number: seen.append(work) or "table")
+    memory.main(memory.get_args_parser().parse_args(["--out", str(tmp_path)]))
+    assert [one.name for one in tmp_path.rglob("*")] == ["data", "own.txt"]
+    assert seen[0].parent == tmp_path

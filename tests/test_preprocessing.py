@@ -79,6 +79,23 @@ def test_what_is_made_is_kept_unless_it_is_no_such_array(music, tmp_path, run_sc
         np.testing.assert_array_equal(np.load(path), array)
 
 
+def test_what_a_link_leads_to_is_not_removed(music, tmp_path, run_script):
+    """Also where the audio has changed, so that its arrays are outdated."""
+    own = tmp_path / "audio"
+    shutil.copytree(music, own)
+    command = f"--dataset own --source {own} --data_dir {tmp_path}/data --n_mels 20 --workers 1"
+    folder = Path(run_script(preprocessing, command))
+    genre = sorted(path for path in folder.iterdir() if path.is_dir())[0]
+    genre.rename(tmp_path / "elsewhere")
+    genre.symlink_to(tmp_path / "elsewhere")
+    before = state_of(tmp_path / "elsewhere")
+    for file in own.rglob("*.wav"):
+        os.utime(file, (1, 1))
+    run_script(preprocessing, command)
+    assert before
+    assert state_of(tmp_path / "elsewhere") == before
+
+
 def test_overwrite_never_throws_the_source_away(music, tmp_path, run_script):
     """Where the folder to make is the audio's own, or around it."""
     inside = tmp_path / "own_npy" / "music"

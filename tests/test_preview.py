@@ -133,3 +133,11 @@ def test_bad_input_is_one_line_and_status_2():
     command = [sys.executable, str(ROOT / "preview.py"), "nothing.mp3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: nothing.mp3: no such file\n")
+
+
+def test_a_name_is_no_formula(tmp_path, songs):
+    odd = tmp_path / "Ke$ha_-_A$AP.wav"
+    odd.write_bytes((songs / "one.wav").read_bytes())
+    run(odd, "--no_wav", "--out", tmp_path / "out")
+    (picture,) = (tmp_path / "out").glob("*.views.png")
+    assert picture.stat().st_size > 5000

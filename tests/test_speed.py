@@ -142,3 +142,16 @@ def test_the_table_names_what_fails_or_is_missing_and_goes_on(tmp_path, monkeypa
     assert "\n| a |\n" in written
     assert f"torch {torch.__version__}" in written
     assert sys.platform != "linux" or "cores of " in written
+
+
+def test_the_table_replaces_no_file_of_another_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "block", lambda name: f"benchmarks.{name}: fine")
+    mine, ours = tmp_path / "thesis.md", tmp_path / "benchmark.md"
+    mine.write_text("years of work\n")
+    for there in (mine, tmp_path):
+        with pytest.raises(utils.UserError, match="no table of this command"):
+            run(table, f"--only gpu --out {there}")
+    assert mine.read_text() == "years of work\n"
+    for _ in range(2):  # its own it may replace
+        run(table, f"--only gpu --out {ours}")
+    assert ours.read_text().endswith("benchmarks.gpu: fine\n")

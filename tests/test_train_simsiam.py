@@ -436,3 +436,15 @@ def test_the_two_ranks_of_an_epoch_have_two_names():
     line = train_simsiam.describe_epoch(row, 2)
     assert "  rank  30.0  " in line
     assert "  feature rank 40  " in line
+
+
+def test_a_folder_that_loses_its_configuration_ends_the_run(train, monkeypatch):
+    real = train_simsiam.write_epoch
+
+    def lose(folder, *rest):
+        real(folder, *rest)
+        (folder / "configuration.json").unlink()
+
+    monkeypatch.setattr(train_simsiam, "write_epoch", lose)
+    with pytest.raises(utils.UserError, match="has lost its configuration.json"):
+        train("--num_epochs 3")
