@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
