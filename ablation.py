@@ -65,7 +65,7 @@ def main(args):
     utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     with utils.locked(out):
-        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        trials.keep_settings(out / "settings.json", args, KEPT)
         rows = run_all(names, conditions, args, out / "ablation.csv")
         write(scores(rows, names), names, args, out)
     print((out / "ablation.md").read_text(encoding="utf-8"))

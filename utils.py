@@ -743,11 +743,11 @@ def _leash():
         os.close(write)
 
 
-def keep_settings(path, settings):
+def keep_settings(path, settings, later=()):
     """Write the settings that the runs of a folder share, or raise :class:`UserError` if others are there already.
 
     Where there are no runs, because the first could not begin, there is nothing to keep; a table of runs whose
-    settings are gone is of nobody knows what.
+    settings are gone is of nobody knows what. ``later``: names that older files may lack.
     """
     begun = any(not file.name.startswith(".") for file in path.parent.glob("*") if file != path)
     if not path.exists() and any(path.parent.glob("*.csv")):
@@ -756,8 +756,7 @@ def keep_settings(path, settings):
     there = read_json(path) if path.exists() else settings
     if not isinstance(there, dict) or not set(there) <= set(settings):
         raise UserError(f"{path} does not hold the settings of runs: choose another --out")
-    if not begun:
-        there = settings
+    there = {**{name: settings[name] for name in later}, **there} if begun else settings
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         changes = ", ".join(f"{name} {there.get(name)} → {settings[name]}" for name in differing)

@@ -52,7 +52,7 @@ def main(args):
     utils.check_name("--dataset", args.dataset)
     out = Path(args.out)
     with utils.locked(out):
-        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        trials.keep_settings(out / "settings.json", args, KEPT)
         rows = read_rows(out / "learning.csv")
         keys = [(way, seed) for seed in range(args.num_seeds) for way in WAYS]
         for way, seed in utils.progress([key for key in keys if key not in rows], desc="runs"):

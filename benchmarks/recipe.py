@@ -92,7 +92,7 @@ def main(args):
     out = Path(args.out)
     flags_of = choose_candidates(args)
     with utils.locked(out):
-        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        trials.keep_settings(out / "settings.json", args, KEPT)
         rows = read_rows(out / "recipe.csv")
         check_flags(rows, flags_of, args)
         names = list(flags_of)

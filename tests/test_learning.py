@@ -8,6 +8,13 @@ from benchmarks import learning
 from training import trials
 
 
+@pytest.fixture(autouse=True)
+def arrays(monkeypatch):
+    """What the collection is known by; there is none where the runs are made up."""
+    monkeypatch.setattr(trials, "open_folder", lambda *where, **kinds: None)
+    monkeypatch.setattr(trials, "digest_of_arrays", lambda folder: "a" * 64)
+
+
 @pytest.fixture
 def ran(tmp_path, monkeypatch):
     """The flags that were asked for, in place of running them. The fast way is 0.01 worse, a seed is worth 0.1."""
@@ -59,4 +66,17 @@ def test_tables_that_somebody_has_changed_are_refused(tmp_path, ran):
     (tmp_path / "run2" / "train_log.csv").write_text("epoch,loss\n0,1\n1,0.5\n")
     with pytest.raises(utils.UserError, match=r"train_log\.csv has 2 epochs, not 3"):
         call(learning, f"--out {tmp_path}/out --num_epochs 3 --num_seeds 1")
+    assert len(ran) == 2
+
+
+def test_a_table_is_of_one_collection_and_older_ones_go_on(tmp_path, ran, monkeypatch):
+    command = f"--out {tmp_path}/out --num_seeds 1"
+    call(learning, command)
+    settings = utils.read_json(tmp_path / "out" / "settings.json")
+    monkeypatch.setattr(trials, "digest_of_arrays", lambda folder: "b" * 64)
+    with pytest.raises(utils.UserError, match=r"other flags \(arrays a+ → b+\)"):
+        call(learning, command)
+    del settings["arrays"]
+    utils.write_json(tmp_path / "out" / "settings.json", settings)
+    call(learning, command)
     assert len(ran) == 2

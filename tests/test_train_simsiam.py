@@ -446,5 +446,5 @@ def test_a_folder_that_loses_its_configuration_ends_the_run(train, monkeypatch):
         (folder / "configuration.json").unlink()
 
     monkeypatch.setattr(train_simsiam, "write_epoch", lose)
-    with pytest.raises(utils.UserError, match="has lost its configuration.json"):
+    with pytest.raises(utils.UserError, match=r"has lost its configuration\.json"):
         train("--num_epochs 3")

@@ -6,9 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 import utils
+from data.folder import open_folder
+from training.kept import digest_of_arrays
 
 LAST = ("loss", "effective_rank", "backbone_rank", "knn_accuracy")  # columns of train_log.csv that are kept
 COLUMNS = ["knn_accuracy", "linear_accuracy", "loss", "effective_rank", "backbone_rank", "minutes", "experiment"]
+
+
+def keep_settings(path, args, names):
+    """:func:`utils.keep_settings` of these flags and of the arrays that they mean: a table is of one collection."""
+    arrays = digest_of_arrays(open_folder(args.data_dir, args.dataset, kinds=("spectrogram",)))[:16]
+    settings = {name: getattr(args, name) for name in names}
+    utils.keep_settings(path, {**settings, "arrays": arrays}, later=("arrays",))
 
 
 def trial(common, train_flags, transfer_flags, num_epochs):
@@ -16,7 +25,7 @@ def trial(common, train_flags, transfer_flags, num_epochs):
 
     common: flags that both scripts take, as a list; the other two: flags of one script, as one text each.
     """
-    train = ["--num_epochs", num_epochs, "--knn_every", num_epochs, *shlex.split(train_flags)]
+    train = ["--num_epochs", num_epochs, *shlex.split(train_flags), "--knn_every", num_epochs]  # every row has a kNN
     experiment = Path(utils.call("train_simsiam.py", *common, *train))
     judge = ["--exp_path", experiment, "--protocol", "linear", "--test_split", "validation"]
     result = utils.read_json(utils.call("transfer.py", *common, *judge, *shlex.split(transfer_flags)))
