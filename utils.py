@@ -687,14 +687,17 @@ def _is_same(a, b):
     return isinstance(a, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b.cpu())
 
 
-def load_weights(path, device="cpu"):
-    """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`."""
+def load_weights(path, device="cpu", mapped=False):
+    """Tensors and plain containers only: nothing is unpickled. Raises :class:`UserError`.
+
+    ``mapped`` tensors stay in the file until they are needed, where no copy of them has to be made.
+    """
     try:
         check_file(path)
         with zipfile.ZipFile(path) as archive:  # torch writes check sums, but does not look at them
             damaged = archive.testzip()
         if not damaged:
-            return torch.load(path, map_location=device, weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except Exception as error:

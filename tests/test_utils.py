@@ -277,6 +277,26 @@ def test_weights_are_never_unpickled(tmp_path):
         utils.load_weights(tmp_path / "torn.pth")
 
 
+def test_mapped_weights_are_the_same_and_outlive_their_file(tmp_path):
+    weights = {"a": torch.rand(300, 500), "b": torch.arange(7)}
+    utils.save_weights(tmp_path / "a.pth", weights)
+    mapped = utils.load_weights(tmp_path / "a.pth", mapped=True)
+    utils.save_weights(tmp_path / "a.pth", {"a": torch.zeros(300, 500)})
+    (tmp_path / "a.pth").unlink()
+    assert all(torch.equal(mapped[name], tensor) for name, tensor in weights.items())
+    mapped["a"].zero_()  # changes no file
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_damaged_weights_are_refused(tmp_path, mapped):
+    utils.save_weights(tmp_path / "a.pth", {"a": torch.ones(1000)})
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(utils.UserError, match="damaged"):
+        utils.load_weights(tmp_path / "a.pth", mapped=mapped)
+
+
 def test_experiments_are_found_by_id_and_by_path(tmp_path):
     experiment = utils.new_experiment(tmp_path / "exp")
     assert experiment.name.isdigit()

@@ -43,7 +43,7 @@ class Kept:
         if not self.has(part):
             return None
         try:
-            content = utils.load_weights(self.file(part))
+            content = utils.load_weights(self.file(part), mapped=True)
             os.utime(self.file(part))
         except (utils.UserError, OSError):
             return None
