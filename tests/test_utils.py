@@ -284,7 +284,6 @@ def test_mapped_weights_are_the_same_and_outlive_their_file(tmp_path):
     utils.save_weights(tmp_path / "a.pth", {"a": torch.zeros(300, 500)})
     (tmp_path / "a.pth").unlink()
     assert all(torch.equal(mapped[name], tensor) for name, tensor in weights.items())
-    mapped["a"].zero_()  # changes no file
 
 
 @pytest.mark.parametrize("mapped", [False, True])
