@@ -71,6 +71,7 @@ if __name__ == "__main__":  # --help and wrong flags are answered before what ta
 import pandas as pd
 
 from evaluation import plots, tables
+from training import trials
 
 
 def main(args):
@@ -78,10 +79,8 @@ def main(args):
     unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
     if unknown:
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
-    for dataset in datasets:
-        utils.check_name("--datasets", dataset)
     with utils.locked(out):
-        utils.keep_settings(out / "settings.json", {name: getattr(args, name) for name in KEPT})
+        trials.keep_settings(out / "settings.json", args, KEPT, datasets)
         table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
         write(table, args, out)
     print((out / "methods.md").read_text())

@@ -92,7 +92,7 @@ def read_waveform(path, settings):
 def read_dataset(args):
     """Names, spectrograms (F, T) and settings of tracks in a spectrogram folder."""
     folder = open_folder(args.data_dir, args.dataset, kinds=("spectrogram",))
-    names = args.names or folder.tracks["track_id"].head(2).tolist()
+    names = list(dict.fromkeys(args.names)) or folder.tracks["track_id"].head(2).tolist()
     missing = set(names) - set(folder.tracks["track_id"])
     if missing:
         raise utils.UserError(f"{folder.path} has no track {', '.join(sorted(missing))}")

@@ -41,15 +41,21 @@ def main(args):
     if out.exists() and not is_table(out):
         raise utils.UserError(f"--out {out} is there, and no table of this command: name a new file")
     utils.check_writable(out.parent)
-    parts = [f"{TITLE}\n\n{machine()}"]
+    parts, failed = [f"{TITLE}\n\n{machine()}"], []
     print(parts[0], flush=True)
     for name in args.only or BLOCKS:
         if name == "gpu" and not args.only and not torch.cuda.is_available():
             parts.append("The GPU's table is not run: there is no GPU here.")
         else:
-            parts.append(block(name))
+            try:
+                parts.append(block(name))
+            except utils.UserError as error:
+                parts.append(str(error))
+                failed.append(name)
         print(f"\n{parts[-1]}", flush=True)
         utils.write_text(out, "\n\n".join(parts) + "\n")
+    if failed:
+        raise utils.UserError(f"{' and '.join(failed)} failed: {out} says how")
 
 
 def is_table(path):
@@ -86,18 +92,18 @@ def processor():
 
 
 def block(name):
-    """What ``python -m benchmarks.NAME`` prints, or a sentence on why there is nothing."""
+    """What ``python -m benchmarks.NAME`` prints. Raises :class:`utils.UserError` where it fails."""
     print(f"benchmarks.{name} …", file=sys.stderr, flush=True)
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
-        return f"benchmarks.{name}: missing"
+        raise utils.UserError(f"benchmarks.{name}: missing")
     command = [sys.executable, "-m", f"benchmarks.{name}"]
     try:
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        return f"benchmarks.{name}: stopped after {SECONDS} s"
+        raise utils.UserError(f"benchmarks.{name}: stopped after {SECONDS} s") from None
     if ended.returncode:
         said = ended.stderr.strip().splitlines() or [""]
-        return f"benchmarks.{name}: failed with {ended.returncode} ({said[-1][-200:]})"
+        raise utils.UserError(f"benchmarks.{name}: failed with {ended.returncode} ({said[-1][-200:]})")
     return ended.stdout.strip()
 
 

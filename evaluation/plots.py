@@ -359,6 +359,7 @@ def reliability(probabilities, truth, title="reliability"):
         bar.set_alpha(0.3)
     shown = np.where(few, np.nan, accuracy)
     axes.plot(confidence, shown, "o-", color=MAIN, markersize=4, linewidth=1.2, clip_on=False)
+    axes.plot(confidence, np.where(few, accuracy, np.nan), "o", color=PALE, markersize=4, clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_ylabel("accuracy", color=MUTED)

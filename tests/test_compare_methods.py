@@ -1,5 +1,7 @@
 """compare_methods.py on the tiny folder: its table, and that what is finished or begun is not done again."""
 
+import argparse
+import os
 import re
 import shutil
 
@@ -61,8 +63,10 @@ def test_one_command_makes_one_table(tiny_folder, tmp_path, calls, run_script):
     compare_methods.main(args)
     assert [call.split()[0] for call in calls] == ["transfer.py", "train_simsiam.py", "transfer.py"]
     assert f"--resume {begun.name}" in calls[1]
-    args.num_epochs = 2
     with pytest.raises(utils.UserError, match="num_epochs 1 → 2"):
+        compare_methods.main(argparse.Namespace(**{**vars(args), "num_epochs": 2}))
+    os.utime(next((tiny_folder / "tiny_npy").rglob("*.npy")))
+    with pytest.raises(utils.UserError, match=r"holds runs with other flags \(arrays "):
         compare_methods.main(args)
 
 

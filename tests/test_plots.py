@@ -79,6 +79,7 @@ def test_reliability_shows_the_bins(genres):
     np.testing.assert_array_equal([bar.get_height() for bar in above.patches], accuracy)
     few = (number > 0) & (number < plots.FEW_IN_BIN)
     np.testing.assert_array_equal(above.lines[1].get_ydata(), np.where(few, np.nan, accuracy))
+    np.testing.assert_array_equal(above.lines[2].get_ydata(), np.where(few, accuracy, np.nan))  # no bar
     assert [bar.get_alpha() for bar in above.patches] == [0.3 if one else None for one in few]
     np.testing.assert_array_equal(above.lines[1].get_xdata(), confidence)
     error = metrics.calibration_error(probabilities, truth)

@@ -82,7 +82,7 @@ def test_tracks_of_a_spectrogram_folder(tmp_path):
     utils.write_csv(folder / "tracks.csv", COLUMNS, rows)
     for row in rows:
         np.save(folder / row[1], -80 * np.random.default_rng(0).random((128, 30)).astype(np.float16))
-    run("000001", "--dataset", "tiny", "--data_dir", tmp_path, "--out", tmp_path / "out", "--seconds", 2)
+    run("000001", "000001", "--dataset", "tiny", "--data_dir", tmp_path, "--out", tmp_path / "out", "--seconds", 2)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"000001.views.png"}  # and no sounds
     with pytest.raises(utils.UserError, match="no track 000009"):
         run("000009", "--dataset", "tiny", "--data_dir", tmp_path)

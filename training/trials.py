@@ -13,9 +13,14 @@ LAST = ("loss", "effective_rank", "backbone_rank", "knn_accuracy")  # columns of
 COLUMNS = ["knn_accuracy", "linear_accuracy", "loss", "effective_rank", "backbone_rank", "minutes", "experiment"]
 
 
-def keep_settings(path, args, names):
-    """:func:`utils.keep_settings` of these flags and of the arrays that they mean: a table is of one collection."""
-    arrays = digest_of_arrays(open_folder(args.data_dir, args.dataset, kinds=("spectrogram",)))[:16]
+def keep_settings(path, args, names, datasets=None):
+    """:func:`utils.keep_settings` of these flags and of the arrays that they mean, which must stay what they are.
+
+    datasets: their names, of any kind; by default ``args.dataset`` alone, which must be of spectrograms.
+    """
+    folders = [open_folder(args.data_dir, dataset) for dataset in datasets or ()]
+    folders = folders or [open_folder(args.data_dir, args.dataset, kinds=("spectrogram",))]
+    arrays = " ".join(digest_of_arrays(folder)[:16] for folder in folders)
     settings = {name: getattr(args, name) for name in names}
     utils.keep_settings(path, {**settings, "arrays": arrays}, later=("arrays",))
 
