@@ -149,13 +149,18 @@ def bare_round(loop, x, bf16):
     """Seconds of a step on the views ``x``, which are there already."""
     begin = time.perf_counter()
     for _ in range(len(loop.views)):
-        with utils.autocast(loop.device, bf16):
-            loss, _ = loop.method(*x)
-        loop.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        loop.optimiser.step()
+        loss = bare_step(loop, x, bf16)
     loss.item()
     return (time.perf_counter() - begin) / len(loop.views)
+
+
+def bare_step(loop, x, bf16):
+    with utils.autocast(loop.device, bf16):
+        loss, _ = loop.method(*x)
+    loop.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    loop.optimiser.step()
+    return loss
 
 
 def fastest(loop):

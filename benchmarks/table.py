@@ -17,7 +17,10 @@ from pathlib import Path
 import utils
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = ("steps", "probe", "preprocess", "memory", "start", "gpu")  # the last one where there is a GPU
+BLOCKS = {  # name → its flags; the last one where there is a GPU, which the others leave alone
+    "steps": ["--device", "cpu"], "probe": ["--device", "cpu"],
+    "preprocess": [], "memory": [], "start": [], "gpu": [],
+}  # fmt: skip
 TITLE = "# Benchmarks"
 SECONDS = 330  # of one of them: something is wrong with one that takes longer
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU trains
@@ -25,7 +28,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how
 
 def get_args_parser():
     parser = utils.script_parser(__doc__)
-    parser.add_argument("--only", nargs="+", choices=BLOCKS, help="these alone")
+    parser.add_argument("--only", nargs="+", choices=list(BLOCKS), help="these alone")
     parser.add_argument("--out", default="exp/benchmark.md", help="the file that the table is written to")
     return parser
 
@@ -96,15 +99,22 @@ def block(name):
     print(f"benchmarks.{name} …", file=sys.stderr, flush=True)
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
         raise utils.UserError(f"benchmarks.{name}: missing")
-    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *BLOCKS.get(name, [])]
     try:
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        raise utils.UserError(f"benchmarks.{name}: stopped after {SECONDS} s") from None
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        why = f"benchmarks.{name}: stopped after {SECONDS} s"
+        raise utils.UserError(f"{text_of(error.stdout)}\n\n{why}".strip()) from None
     if ended.returncode:
-        said = ended.stderr.strip().splitlines() or [""]
-        raise utils.UserError(f"benchmarks.{name}: failed with {ended.returncode} ({said[-1][-200:]})")
-    return ended.stdout.strip()
+        said = text_of(ended.stderr).splitlines() or [""]
+        why = f"benchmarks.{name}: failed with {ended.returncode} ({said[-1][-200:]})"
+        raise utils.UserError(f"{text_of(ended.stdout)}\n\n{why}".strip())
+    return text_of(ended.stdout)
+
+
+def text_of(output):
+    """What a process has said, as far as it came (None: nothing)."""
+    return (output or b"").decode(errors="replace").strip()
 
 
 if __name__ == "__main__":

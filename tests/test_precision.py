@@ -100,3 +100,15 @@ def test_measuring_draws_nothing_by_chance(monkeypatch, training):
 def test_a_cpu_tells_of_bfloat16():
     assert not precision.has_bf16(CUDA)
     assert precision.has_bf16(CPU) in (True, False)
+
+
+def test_a_deep_network_is_timed_by_one_of_the_same_blocks(monkeypatch):
+    built, build = [], precision.backbones.build
+    monkeypatch.setattr(precision, "seconds_of", lambda *args: 1.0)
+    monkeypatch.setattr(
+        precision.backbones, "build", lambda name, *args: [built.append(name), build("resnet18", *args)][1]
+    )
+    for name in ("resnet152", "resnet101", "resnet34", "resnet50", "resnet18"):
+        monkeypatch.setattr(precision, "SECONDS", 0)
+        precision.speed_up(name, "average", 64, 64, training=False)
+    assert built == ["resnet50", "resnet50", "resnet18", "resnet50", "resnet18"]

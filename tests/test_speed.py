@@ -81,11 +81,12 @@ def test_the_gpu_blocks_are_rehearsed_on_a_cpu_and_claim_nothing(monkeypatch, ca
     run(gpu, "--quick --device cpu")
     text = capsys.readouterr().out
     assert text.splitlines()[0] == "device: cpu, peak not known; a rehearsal: tiny sizes, which say nothing"
-    rates, waits, large, learning = tables_in(text)
-    assert {(row[1], row[2], row[3]) for row in rates[2:]} == {
+    aimed, large, waits, learning, others = tables_in(text)
+    assert {(row[1], row[2], row[3]) for row in aimed[2:] + others[2:]} == {
         ("4", "spec", "no"), ("4", "image", "no"), ("4", "audio", "no"), ("8", "spec", "no"),
     }  # fmt: skip
-    assert {row[7] for row in rates[2:]} == {"–"}  # no peak is known of it
+    assert {row[8] for row in aimed[2:] + others[2:]} == {"–"}  # no peak is known of it
+    assert {row[6] for row in aimed[2:]} == {"≥ 0.92"}
     assert {row[2] for row in waits[2:]} == {"no GPU"}
     assert learning[2][1:6] == learning[3][1:6]
     assert float(learning[3][6]) == 0
@@ -100,8 +101,23 @@ def test_the_gpu_benchmark_measures_nothing_else(monkeypatch):
 
 def test_a_row_that_comes_too_late_says_so(tmp_path):
     bench = gpu.Bench(tmp_path, gpu.QUICK._replace(cases=(TINY,), seconds=0), CPU, compiled=False)
-    rows = tables_in("\n".join(bench.rates()))[0]
-    assert {row[4] for row in rows[2:]} == {"no time left"}
+    for block in (bench.aimed_at, bench.large_set, bench.waits, bench.learning, bench.others):
+        rows = tables_in("\n".join(block()))[0][2:]
+        assert rows
+        assert all("no time left" in row for row in rows)
+
+
+def test_a_row_is_not_begun_where_the_one_before_took_longer_than_is_left(tmp_path, monkeypatch):
+    bench = gpu.Bench(tmp_path, gpu.QUICK._replace(cases=(TINY,), seconds=10), CPU, compiled=False)
+    now = [bench.end - 10]
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
+
+    def row(seconds):
+        now[0] += seconds
+        return "1 |"
+
+    assert bench.timed("| a |", 1, lambda: row(6)) == "| a | 1 |"
+    assert bench.timed("| b |", 1, lambda: row(1)) == "| b | no time left |"
 
 
 def test_the_arithmetic_is_counted_for_one_clip(tmp_path):

@@ -20,9 +20,9 @@ import torch
 
 import utils
 
-MOST_BYTES = 2 * 2**30  # of an experiment's features; those used last stay
+MOST_BYTES = 4 * 2**30  # of an experiment's features; those used last stay
 SHELF, FILE = r"(.+)_[0-9a-f]{16}", r"[0-9a-f]{16}_\w+\.pth"  # names: nothing else is ever removed
-CODE = ("models", "data", "training")  # rooms whose change may change features
+CODE = ("models", "data", "training")  # rooms whose change may change features, as utils.py's may
 
 
 class Kept:
@@ -126,7 +126,7 @@ def digest_of_arrays(folder):
 def made_with():
     """The versions of what computes features, and a digest of our own."""
     root = Path(__file__).parents[1]
-    files = sorted(file for room in CODE for file in (root / room).glob("*.py"))
+    files = [root / "utils.py", *sorted(file for room in CODE for file in (root / room).glob("*.py"))]
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     return [torch.__version__, importlib.metadata.version("scikit-learn"), code]
 

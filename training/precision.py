@@ -16,7 +16,8 @@ from training import distributed
 
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them, the last on ARM
 WORTH = 1.1  # for less, float32's digits are worth more
-MOST_CROPS, MOST_FRAMES = 64, 512  # that are timed
+MOST_CROPS, MOST_FRAMES = 64, 256  # that are timed
+LIKE = {"resnet34": "resnet18", "resnet101": "resnet50", "resnet152": "resnet50"}  # of the same blocks, sooner timed
 LEAST_SECONDS = 0.1  # of a step that is worth timing
 SECONDS = 1.0  # for all of it
 
@@ -57,7 +58,7 @@ def speed_up(backbone, pool, num_rows, num_frames, training):
     """How many times as fast as in float32 a step is in bfloat16 on this CPU: the median of a second's pairs."""
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        network = backbones.build(backbone, num_rows, pool).train(training)
+        network = backbones.build(LIKE.get(backbone, backbone), num_rows, pool).train(training)
         network = network.to(memory_format=backbones.memory_format(backbone, torch.device("cpu")))
         x = torch.randn(MOST_CROPS, 1, num_rows, num_frames)
     number = 2
