@@ -1,7 +1,7 @@
 """What does a large set cost in memory, and in time beside the network?
 
     python -m benchmarks.memory                 peak memory of train_simsiam.py for each --cache, on 200,000 tracks
-    python -m benchmarks.memory --million       time beside the network, in an epoch of a million tracks
+    python -m benchmarks.memory --million       time beside the network: to draw a million tracks, to cut views
 
 The tracks are made up: 256 files of (48, 64) uint8, each under hundreds of names by hard links, for to write so many
 would take longer than to measure. Training is the script's own, cut off after 50 steps. What it takes on 1,000 of the
@@ -49,6 +49,7 @@ import torch
 
 import augment
 import models
+from benchmarks.made_up import write_folder
 from data import crops
 from data.folder import open_folder
 from training.views import TrackViews, Views
@@ -66,6 +67,7 @@ def main(args):
         if args.million:
             write_index(Path(work) / "data" / "million_npy", 1_000_000)
             print(million(Path(work) / "data"))
+            print(cutting(write_folder(Path(work) / "data", 128, num_tracks=800)))
         else:
             print(memory(Path(work), args.num_tracks))
 
@@ -162,6 +164,24 @@ def million(data_dir, batch_size=64, num_views=4):
         f"{len(held):,} tracks, opened in {opened:.1f} s; drawing an epoch takes {1e6 * each:.0f} µs for each of its "
         f"{num_steps:,} steps: less than 1 % of any step over {1e5 * each:.1f} ms, and {each / step:.4%} of one on "
         f"this CPU, {1e3 * step:.0f} ms (frames, float32, {num_views} views of {batch_size} × 64 × 64)"
+    )
+
+
+def cutting(folder, batch_size=64, num_views=4):
+    """How many views of the default length are cut and augmented in a second, of each ``--cache``, in words."""
+    rows, settings, rates = folder.split("training"), folder.settings, {}
+    for cache in ("ram", "disk"):
+        held = crops.load(folder, rows, torch.device("cpu"), cache)
+        num_frames = settings.frames_in(settings.default_crop_seconds())
+        cut = Views(held, augment.build("spec", settings), crops.measure_normalisation(held), num_frames)
+        views = TrackViews(cut, batch_size, "disjoint", num_views)
+        for _ in range(2):  # the first brings the files into memory
+            begin = time.perf_counter()
+            number = sum(len(x) for batch in views for x in batch)
+            rates[cache] = number / (time.perf_counter() - begin)
+    return (
+        f"views of {settings.num_rows} × {num_frames}, cut and augmented (spec): {rates['ram']:,.0f} a second by "
+        f"--cache ram, {rates['disk']:,.0f} by --cache disk from files that the system holds in memory"
     )
 
 

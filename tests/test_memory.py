@@ -8,6 +8,7 @@ import pytest
 
 import utils
 from benchmarks import memory
+from benchmarks.made_up import write_folder
 from data.folder import open_folder, read_array
 
 
@@ -41,6 +42,12 @@ def test_training_is_cut_off_and_its_peak_is_told(many, monkeypatch, without_pic
 def test_drawing_is_timed_without_an_array(tmp_path):
     memory.write_index(tmp_path / "million_npy", 300)
     assert re.match(r"300 tracks, opened in .* for each of its 4 steps: less than 1 %", memory.million(tmp_path))
+
+
+def test_views_are_cut_from_memory_and_from_disk(tmp_path):
+    folder = write_folder(tmp_path, bands=16, num_tracks=10, num_files=3)
+    found = re.search(r"of 16 × .*: ([\d,]+) a second by --cache ram, ([\d,]+) by", memory.cutting(folder, 4, 2))
+    assert all(int(rate.replace(",", "")) > 0 for rate in found.groups())
 
 
 def test_what_lies_in_the_folder_it_works_in_stays(tmp_path, monkeypatch):
