@@ -222,6 +222,7 @@ def main(args):
     method = distributed.synchronised(method)
     lr = scaled_rate(flags.optim, flags.lr, flags.batch_size)
     optimiser = build_optimiser(method, flags.optim, lr, flags.momentum, flags.weight_decay, flags.fix_pred_lr)
+    check_room(resumed.folder if resumed else flags.exp_dir, method)
     monitor = build_monitor(folder, train, normalise, num_frames, flags, device) if flags.knn_every else None
     path = resumed.folder if resumed else begin(Experiment.new(flags, folder, normalise), flags.exp_dir)
     what = f"{flags.method} {flags.backbone}, {len(train)} tracks of {flags.dataset}"
@@ -233,6 +234,12 @@ def main(args):
     with running(path) if distributed.is_first() else contextlib.nullcontext():
         pretrain(distributed.from_first(path), method, views, optimiser, monitor, flags, device)
     print(path)
+
+
+def check_room(folder, method):
+    """Raises :class:`utils.UserError`, before an epoch is lost, where what it comes to cannot be written."""
+    weights = sum(value.nbytes for value in method.state_dict().values())
+    utils.check_writable(folder, 4 * weights)  # pre.pth; checkpoint.pth, with AdamW's two means of the gradients
 
 
 @distributed.first_only

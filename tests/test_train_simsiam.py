@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -267,6 +268,13 @@ def test_a_finished_run_that_is_resumed_keeps_the_bytes_that_results_know_it_by(
     utils.save_weights(done / "pre.pth", {"other": torch.zeros(1)})
     train(f"--resume {done.name}")
     assert "other" not in utils.load_weights(done / "pre.pth")
+
+
+def test_a_disk_that_is_too_small_is_known_before_the_first_epoch(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e4))
+    with pytest.raises(utils.UserError, match=r"has room for 0\.0 MB, .* are needed: make room"):
+        train("--num_epochs 1")
+    assert not (tmp_path / "exp").exists()
 
 
 def test_a_resumed_run_keeps_its_own_flags(train, stop_in):
