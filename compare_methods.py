@@ -79,6 +79,8 @@ def main(args):
     unknown = sorted({*names, *(name for name, _ in args.own)} - {*ORDER})
     if unknown:
         raise utils.UserError(f"no method {', '.join(unknown)}; there are {', '.join(ORDER)}")
+    for dataset in datasets:  # before anything is made
+        utils.check_name("--datasets", dataset)
     with utils.locked(out):
         trials.keep_settings(out / "settings.json", args, KEPT, datasets)
         table = {dataset: [run(name, dataset, out / dataset / name, args) for name in names] for dataset in datasets}
