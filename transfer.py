@@ -275,6 +275,8 @@ def runs_of(given):
     if number > 1 and not given.by_chance:
         print(f"--num_seeds {number}: no seed changes the classifier of all tracks, so it is trained and tested once")
         number = 1
+    elif seed and not given.by_chance:
+        print(f"note: --seed {seed} changes nothing here: every seed has this classifier, and this result")
     return [train(given, seed + other) for other in range(number)]
 
 

@@ -163,7 +163,8 @@ def million(data_dir, batch_size=64, num_views=4):
     return (
         f"{len(held):,} tracks, opened in {opened:.1f} s; drawing an epoch takes {1e6 * each:.0f} µs for each of its "
         f"{num_steps:,} steps: less than 1 % of any step over {1e5 * each:.1f} ms, and {each / step:.4%} of one on "
-        f"this CPU, {1e3 * step:.0f} ms (frames, float32, {num_views} views of {batch_size} × 64 × 64)"
+        f"this CPU, {1e3 * step:.0f} ms (frames, float32, {num_views} views of {batch_size} × 64 × 64, "
+        "batch × bands × frames)"
     )
 
 

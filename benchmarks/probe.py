@@ -53,7 +53,7 @@ def main(args):
     print("| transfer.py --protocol linear | s | of a forward pass | target |\n|---|---:|---:|---:|")
     print(f"| one forward pass ({what}, {precision}) | {forward:.1f} | | |")
     print(f"| first run | {runs[0]:.1f} | {runs[0] / forward:.2f} | ≤ 1.2 of {TRACKS:,} tracks |")
-    print(f"| second run, another seed | {runs[1]:.1f} | {runs[1] / forward:.2f} | ≤ 10 s of {TRACKS:,} tracks |")
+    print(f"| second run, features kept | {runs[1]:.1f} | {runs[1] / forward:.2f} | ≤ 10 s of {TRACKS:,} tracks |")
 
 
 def forward_pass(experiment, folder, device):

@@ -95,7 +95,8 @@ class Result:
         predictions.insert(1, "prediction", names[probabilities.argmax(1)])
         if artists is not None and any(artists):
             predictions.insert(2, ARTIST, np.asarray(artists, dtype=object))
-        facts["crop_accuracy"] = float((np.asarray(crop_probabilities).argmax(2) == truth[:, None]).mean())
+        if np.shape(crop_probabilities)[1] > 1:  # of one crop it is the accuracy
+            facts["crop_accuracy"] = float((np.asarray(crop_probabilities).argmax(2) == truth[:, None]).mean())
         facts["validation_accuracy"] = facts.get("chosen", {}).get("validation_accuracy")
         tables = {"predictions": predictions, "log": pd.DataFrame(log), "curve": pd.DataFrame(curve)}
         return cls(summary, list(genres), tables=tables, **facts)

@@ -49,7 +49,8 @@ def make_result(skill=1.5, tracks=200, seed=0, **facts):
         "versions": {"torch": "2.11.0"},
     }  # fmt: skip
     names = [f"{seed}{number:05}" for number in range(tracks)]
-    return results.Result.of(probabilities, probabilities[:, None], truth, names, GENRES, **{**there, **facts})
+    crops = np.stack([probabilities, probabilities], axis=1)
+    return results.Result.of(probabilities, crops, truth, names, GENRES, **{**there, **facts})
 
 
 def write_transfer(experiment, name="linear", pictures=False, metrics=(), **facts):

@@ -46,6 +46,8 @@ def test_the_arrays_become_the_numbers_and_tables(tmp_path):
     )
     assert result.metrics == metrics.summarise(probabilities, [0, 1, 1], ["a, b", "c"])
     assert (result.crop_accuracy, result.validation_accuracy) == (0.5, 0.75)
+    whole = results.Result.of(probabilities, crops[:, :1], [0, 1, 1], ["1", "2", "3"], ["a", "b"], network=ENCODER)
+    assert whole.crop_accuracy is None
     folder = result.write(tmp_path).folder
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.reader(file))

@@ -13,6 +13,7 @@ import utils
 from models import backbones, heads
 from models.classifier import Classifier
 from models.samplecnn import SampleCNN
+from training import supervised
 from training.options import LINEAR
 from training.supervised import (
     Recipe,
@@ -288,3 +289,9 @@ def test_hidden_layers_need_a_batch_that_can_be_filled():
 def test_the_batches_of_a_small_collection_are_small_unless_asked_for():
     assert [batch_size_for(None, num_train) for num_train in (3, 30, 256, 5000)] == [2, 7, 64, 64]
     assert batch_size_for(30, 30) == 30
+
+
+def test_each_process_has_as_many_tracks_of_the_default_batch(monkeypatch):
+    monkeypatch.setattr(supervised.distributed, "num_processes", lambda: 2)
+    assert [batch_size_for(None, num_train) for num_train in (3, 30, 100, 5000)] == [2, 6, 24, 64]
+    assert batch_size_for(25, 100) == 25  # what is asked for is refused elsewhere, not changed

@@ -182,5 +182,9 @@ def norms_of(module):
 
 
 def batch_size_for(asked, num_train):
-    """``--batch_size``, by default one that leaves small collections a few steps."""
-    return max(2, min(64, num_train // 4)) if asked is None else asked
+    """``--batch_size``, by default one that leaves small collections a few steps, and each process as many tracks."""
+    if asked is not None:
+        return asked
+    processes = distributed.num_processes()
+    size = max(2, min(64, num_train // 4))
+    return max(processes, size - size % processes)
