@@ -177,6 +177,17 @@ def test_refit_is_the_chosen_penalty_on_training_and_validation_together(run, fl
         assert "before it learned from them" in str(results.read(folder))
 
 
+@pytest.mark.parametrize(("flags", "said"), [
+    ("", ""), ("--seed 3", "note: --seed 3 changes nothing"), ("--seed 3 --num_seeds 2", "--num_seeds 2: no seed"),
+    ("--seed 3 --label_fraction 0.5", ""), ("--seed 3 --baseline kmeans", ""),
+])  # fmt: skip
+def test_a_seed_that_changes_nothing_says_so(run, capsys, flags, said):
+    call(transfer, run.pretrained.transfer(f"--protocol linear {flags}"))
+    lines = capsys.readouterr().out.splitlines()
+    notes = [line for line in lines if "no seed changes" in line or "changes nothing here" in line]
+    assert [note.startswith(said) for note in notes] == ([True] if said else [])
+
+
 # ------------------------------------------------------------------ frozen means frozen, and computed once
 
 
