@@ -180,7 +180,7 @@ def get_args_parser():
 
 
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
-    get_args_parser().parse_args()
+    utils.answer_first(get_args_parser())
 
 import torch
 
@@ -238,7 +238,7 @@ def write(given, run, found, swept, features):
     experiment = given.experiment.made(flags.exp_dir)
     transfer = results.new_transfer(experiment.folder, f"{folder.dataset}_{task.kind.mark}{flags.protocol}")
     with results.making(transfer):
-        utils.save_weights(transfer / "transfer.pth", state_of(given.network, run.classifier))
+        utils.save_weights(transfer / "transfer.pth", state_of(given.network, run.build, run.head))
         if swept:
             write_sweep(transfer, swept, task)
         weights = utils.digest(transfer / "transfer.pth")
@@ -293,13 +293,14 @@ def mlp(given, seed):
 def head_on_frozen(given, seed):
     """A head on features that are computed once."""
     options = given.flags.head
-    task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
-    features, recipe = given.frozen(backbone, seed), given.recipe(seed, len(labelled))
+    task, labelled, features = given.task, given.labelled(seed), given.frozen(seed)
+    recipe = given.recipe(seed, len(labelled))
     train, validation, test = (features.of(*part) for part in (
         (task.train, labelled), (task.validation,), (task.test,)
     ))  # fmt: skip
     if test.ndim == 4:
         options = {**options, "num_layers": test.shape[2]}
+    utils.set_seed(seed)  # whatever was drawn by now, or was not, since it was kept
     head, log, chosen = fit_head(
         train, task.labels[0][labelled], validation, task.labels[1],
         len(task.genres), options, recipe,
@@ -310,7 +311,7 @@ def head_on_frozen(given, seed):
         task.kind.refit(head, known, labels, chosen["C"])
         number = len(labels)
     seen = test.mean(1) if test.ndim == 3 else apply(head[:2], test)[:, 0]  # of several layers, their learned mixture
-    return Run(Classifier(backbone, head), apply(head, test), seen, log, chosen, number, options)
+    return Run(lambda: features.network, head, apply(head, test), seen, log, chosen, number, options)
 
 
 def finetune(given, seed):
@@ -322,7 +323,7 @@ def finetune(given, seed):
     """
     task, labelled, backbone = given.task, given.labelled(seed), given.backbone(seed)
     settle(given, backbone, given.shown_tracks())
-    features, recipe = FrozenFeatures(backbone, given.cut), given.recipe(seed, len(labelled))
+    features, recipe = FrozenFeatures(lambda: backbone, given.cut), given.recipe(seed, len(labelled))
     train, validation = features.of(task.train, labelled), features.of(task.validation)
     labels = task.labels[0][labelled]
     head, _, _ = fit_head(train, labels, validation, task.labels[1], len(task.genres), given.flags.head, recipe)
@@ -360,7 +361,8 @@ def train_whole(given, network, groups, labelled, recipe, shown, keep_start=Fals
 
     log, chosen = fit(network, groups, batches, judge, task.labels[1], recipe, after_epoch, keep_start)
     test = cut.extract(network.backbone, task.test)
-    return Run(network, apply(network.head, test), test.mean(1), log, chosen, len(labelled), flags.head)
+    logits = apply(network.head, test)
+    return Run(lambda: network.backbone, network.head, logits, test.mean(1), log, chosen, len(labelled), flags.head)
 
 
 def settle(given, backbone, shown):

@@ -4,9 +4,11 @@ Imports nothing of ours.
 """
 
 import argparse
+import atexit
 import contextlib
 import csv
 import difflib
+import gc
 import hashlib
 import importlib.util
 import json
@@ -116,10 +118,21 @@ def script_parser(doc):
     return ScriptParser(description=textwrap.dedent(doc).strip(), formatter_class=HelpFormatter, allow_abbrev=False)
 
 
+def answer_first(parser):
+    """Answers --help and wrong flags. What is imported next makes a million objects that stay to the end: nobody
+    looks among them for garbage, neither while there are more of them every moment nor when the program ends."""
+    parser.parse_args()
+    gc.disable()  # :func:`run` enables it
+    atexit.register(gc.freeze)
+
+
 def run(main, parser, argv=None):
     """Parse, run, and turn a :class:`UserError` or a lack of memory into one line and the exit status 2; Ctrl-C and
     SIGTERM, which end a run alike, into 130 and 143."""
     args = parser.parse_args(argv)
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     if os.environ.pop(CALLED, None):
         threading.Thread(target=_end_with_caller, daemon=True).start()
     try:

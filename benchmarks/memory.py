@@ -42,7 +42,7 @@ def get_args_parser():
 
 
 if __name__ == "__main__":  # --help and wrong flags are answered before what takes seconds to import
-    get_args_parser().parse_args()
+    utils.answer_first(get_args_parser())
 
 import numpy as np
 import torch

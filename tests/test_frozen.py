@@ -92,7 +92,7 @@ def test_norms_are_measured_without_dropout_and_whole(monkeypatch):
 
 def test_each_track_passes_once_whoever_asks(held):
     network = Counting()
-    frozen = FrozenFeatures(network, cut())
+    frozen = FrozenFeatures(lambda: network, cut())
     first = frozen.of(held, torch.tensor([3, 1]))
     assert network.passed == 2 * 3
     some = frozen.of(held, torch.tensor([1, 7, 3]))
@@ -113,12 +113,12 @@ def test_features_that_are_no_numbers_are_refused(held):
             return super().forward(x).log() * 0 + float("nan")
 
     with pytest.raises(utils.UserError, match="features are not finite"):
-        FrozenFeatures(Broken(), cut()).of(held)
+        FrozenFeatures(Broken, cut()).of(held)
 
 
 def test_splits_are_told_apart(folder, held):
     validation = crops.load(folder, folder.split("validation"), CPU)
-    frozen = FrozenFeatures(Counting(), cut())
+    frozen = FrozenFeatures(Counting, cut())
     frozen.of(held)
     torch.testing.assert_close(frozen.of(validation), cut().extract(Counting(), validation))
 
@@ -130,11 +130,11 @@ def test_vectors_are_one_crop_and_pass_once():
         def __len__(self):
             return 5
 
-    frozen = FrozenFeatures(nn.Identity(), WholeVectors())
+    frozen = FrozenFeatures(nn.Identity, WholeVectors())
     held = Held()
     assert torch.equal(frozen.of(held, torch.tensor([4, 0])), held.array[[4, 0], None])
     assert torch.equal(frozen.of(held), held.array[:, None])
-    chosen = FrozenFeatures(lambda x: x[:, 2], WholeVectors())
+    chosen = FrozenFeatures(lambda: lambda x: x[:, 2], WholeVectors())
     assert chosen.of(held).shape == (5, 1, 7)
 
 

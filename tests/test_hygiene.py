@@ -210,7 +210,7 @@ def test_frozen_features_come_in_the_order_that_is_asked_for(tmp_path):
     expected, order = cut.extract(network, held), torch.from_numpy(np.random.default_rng(0).permutation(len(held)))
     assert len(expected.unique(dim=0)) == len(held)
     for asked_before in (None, order[:5], torch.arange(len(held))):
-        frozen = FrozenFeatures(network, cut)
+        frozen = FrozenFeatures(lambda: network, cut)
         if asked_before is not None:
             frozen.of(held, asked_before)
         assert torch.equal(frozen.of(held, order), expected[order])
@@ -226,4 +226,4 @@ def test_vectors_come_in_the_order_that_is_asked_for():
 
     order = torch.from_numpy(np.random.default_rng(0).permutation(9))
     held = Held()
-    assert torch.equal(FrozenFeatures(torch.nn.Identity(), WholeVectors()).of(held, order)[:, 0], held.array[order])
+    assert torch.equal(FrozenFeatures(torch.nn.Identity, WholeVectors()).of(held, order)[:, 0], held.array[order])

@@ -66,6 +66,13 @@ def test_a_second_run_reads_no_array_and_has_the_same_result(run, monkeypatch, f
     assert same_result(first, without)
 
 
+def test_where_all_is_kept_no_network_is_made(run, monkeypatch):
+    """Whose weights are drawn, and whose modules are imported, for nothing."""
+    first, *_ = run()
+    monkeypatch.setattr(backbones, "build", None)
+    assert same_result(first, run()[0])
+
+
 def test_what_the_next_run_asks_differently_of_the_same_features_is_kept(run):
     run()
     for flags in ("--seed 3 --num_seeds 2", "--train_sizes 6,24", "--save_features", "--label_fraction 0.5"):
@@ -136,7 +143,7 @@ def forge(file, **changes):
 @pytest.mark.parametrize("damage", [
     cut, flip, lambda file: file.write_bytes(b""), lambda file: forge(file, what=None),
     lambda file: forge(file, kept=torch.zeros(3, 2, 512)), lambda file: forge(file, kept="text"),
-    lambda file: forge(file, kept=torch.zeros(24, 1, 512)), lambda file: forge(file, kept=torch.zeros(24, 2, 100)),
+    lambda file: forge(file, kept=torch.zeros(24, 1, 512)), lambda file: forge(file, kept=torch.zeros(24, 1024)),
     lambda file: forge(file, kept=torch.full((24, 2, 512), torch.nan)), lambda file: utils.save_weights(file, [1]),
 ])  # fmt: skip
 def test_what_is_damaged_or_foreign_is_made_again(run, damage):
@@ -147,6 +154,17 @@ def test_what_is_damaged_or_foreign_is_made_again(run, damage):
     again, lines, passed = run()
     assert lines[0] == "features of 12 tracks: kept from before"
     assert passed == 24 * 2
+    assert file.read_bytes() == whole
+    assert same_result(first, again)
+
+
+def test_splits_that_are_not_equally_wide_are_made_again(run):
+    first, *_ = run()
+    (file,) = files(run, "*/*_training.pth")
+    whole = file.read_bytes()
+    forge(file, kept=torch.zeros(24, 2, 100))
+    again, _, passed = run()
+    assert passed == 36 * 2
     assert file.read_bytes() == whole
     assert same_result(first, again)
 

@@ -70,7 +70,8 @@ def stored(tmp_path, experiment, record, **changes):
     network = dataclasses.replace(record, num_features=512, head=HEAD)
     torch.manual_seed(1)
     classifier = Classifier(network.backbone_of(experiment), heads.genre_head(512, 3, **HEAD))
-    utils.save_weights(tmp_path / "transfer.pth", state_of(network, classifier))
+    weights = state_of(network, lambda: classifier.backbone, classifier.head)
+    utils.save_weights(tmp_path / "transfer.pth", weights)
     result = results.Result({}, ["a", "b", "c"], {**dataclasses.asdict(network), **changes}, folder=tmp_path)
     return classifier, result
 

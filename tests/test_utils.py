@@ -30,6 +30,20 @@ def test_user_errors_are_one_line_and_exit_2(capsys):
     assert capsys.readouterr().err == "error: do this instead\n"
 
 
+def test_garbage_is_looked_for_while_main_runs_neither_before_nor_at_the_end():
+    run = """if True:
+        import argparse, atexit, gc, utils
+        parser, kept = argparse.ArgumentParser(), []
+        say = lambda *args: print(gc.isenabled(), len(gc.get_objects()) > 2000)
+        atexit.register(say)  # hears last
+        utils.answer_first(parser)
+        say()
+        utils.run(lambda args: [say(), kept.extend([] for _ in range(3000))], parser)
+    """
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False True", "True False", "True False"]
+
+
 @pytest.mark.parametrize("code", ["[print(n) for n in range(100_000)]", "print(1)"])
 def test_who_reads_the_first_lines_only_is_told_of_no_error(code):
     main = f"lambda args: [time.sleep(1), {code}]"

@@ -3,6 +3,7 @@
 Axes: N tracks, C crops, B batch, F mel band, T frame, L layer, D feature dimension.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 
 import utils
 from evaluation import monitors
-from models.layers import num_features
 from training.distributed import equal_part, is_synchronised, shared_out
 from training.supervised import norms_of
 
@@ -129,20 +129,26 @@ def fit_norms(network, batches):
 class FrozenFeatures:
     """The features of one network: each track passes through it once, whoever asks, and in whatever order.
 
+    build: () → the network, called when it is first needed: where all features are kept it never is.
     kept: :class:`training.kept.Kept`, by which those of whole splits outlive the run, or None.
     """
 
-    def __init__(self, network, cut, kept=None):
-        self.network, self.cut, self.kept = network, cut, kept
+    def __init__(self, build, cut, kept=None):
+        self.build, self.cut, self.kept = build, cut, kept
         self.known = {}  # what holds the crops → (features (N, C, …), which tracks are there (N,))
 
+    @functools.cached_property
+    def network(self):
+        return self.build()
+
     def recall(self, parts):
-        """Take what is kept of these splits. Returns of how many tracks."""
-        for crops in set(parts):
-            shape = (len(crops), self.cut.num_crops, num_features(self.network))
-            features = self.kept.features(split_of(crops), shape)
-            if features is not None:
-                self.known[crops] = features.to(self.cut.device), torch.ones(len(crops), dtype=torch.bool)
+        """Take what is kept of these splits, nothing where it is not equally wide. Returns of how many tracks."""
+        found = {crops: self.kept.features(split_of(crops), len(crops), self.cut.num_crops) for crops in set(parts)}
+        found = {crops: features for crops, features in found.items() if features is not None}
+        if len({features.shape[2] for features in found.values()}) > 1:
+            return 0
+        for crops, features in found.items():
+            self.known[crops] = features.to(self.cut.device), torch.ones(len(crops), dtype=torch.bool)
         return sum(map(len, self.known))
 
     def of(self, crops, tracks=None):

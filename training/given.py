@@ -4,16 +4,18 @@ Axes: N tracks, C genres, D feature dimension.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import utils
 from data.crops import measure_normalisation
 from evaluation import results
-from models.classifier import Classifier
 from models.rulers import RULERS
 from training import distributed, precision
 from training.experiment import Experiment
@@ -83,16 +85,16 @@ class Given:
     def shown_tracks(self):
         return evenly(len(self.task.train), SHOWN_TRACKS)
 
-    def frozen(self, backbone, seed):
-        """Its :class:`FrozenFeatures` before any training, the same object for every seed that changes nothing."""
+    def frozen(self, seed):
+        """The :class:`FrozenFeatures` of :meth:`backbone`, the same object for every seed that changes nothing."""
         key = seed if self.network.start.seeded else None
         if key not in self.known:
-            features = self.known[key] = FrozenFeatures(backbone, self.cut, self.kept(seed))
+            build = functools.partial(self.backbone, seed)
+            features = self.known[key] = FrozenFeatures(build, self.cut, self.kept(seed))
             task = self.task
             number = self.shelf and features.recall([task.train, task.validation, task.test])
             if number:
                 print(f"features of {number} tracks: kept from before")
-        self.known[key].network = backbone  # the same weights, fresh: those before may be fine-tuned by now
         return self.known[key]
 
     def kept(self, seed):
@@ -115,15 +117,19 @@ class Given:
 
 @dataclass
 class Run:
-    """A trained classifier, what it says of every crop of every test track, and the features it says it by."""
+    """A trained classifier, what it says of every crop of every test track, and the features it says it by.
 
-    classifier: Classifier
+    build: () → the network below its ``head``.
+    """
+
+    build: Callable
+    head: nn.Module
     logits: torch.Tensor  # (N, crops, C)
     features: torch.Tensor  # (N, D), averaged over the crops
     log: list
     chosen: dict
     num_train: int
-    head: dict
+    options: dict  # of the head
 
 
 def prepare(task, experiment, flags):
@@ -211,7 +217,7 @@ def curve_sizes(given):
 def learn_curve(given, sizes):
     """The rows of label_curve.csv."""
     task, flags = given.task, given.flags
-    frozen = given.frozen(given.backbone(flags.seed), flags.seed)
+    frozen = given.frozen(flags.seed)
     options = flags.head
     if task.folder.settings.kind == "embedding" and flags.layer == "all" and task.folder.settings.num_layers > 1:
         options = {**options, "num_layers": task.folder.settings.num_layers}
@@ -223,8 +229,8 @@ def learn_curve(given, sizes):
 def result_of(run, given, seconds, curve):
     """One run as a :class:`evaluation.results.Result`."""
     task, flags = given.task, given.flags
-    network = dataclasses.replace(given.network, num_features=run.features.shape[1], head=run.head)
-    mixture = run.classifier.head[1] if "num_layers" in run.head else None
+    network = dataclasses.replace(given.network, num_features=run.features.shape[1], head=run.options)
+    mixture = run.head[1] if "num_layers" in run.options else None
     return task.kind.result.of(
         task.kind.answer(run.logits.mean(1)).cpu().numpy(),  # logits averaged over the crops
         task.kind.answer(run.logits).cpu().numpy(),
@@ -253,9 +259,8 @@ def result_of(run, given, seconds, curve):
 
 def mean_features(given, run):
     """(N, D): what the run says it by of the tracks of all three splits, averaged over their crops."""
-    backbone = run.classifier.backbone
     trained = given.network.kind == "trained"
-    frozen = FrozenFeatures(backbone, given.cut) if trained else given.frozen(backbone, given.flags.seed)
+    frozen = FrozenFeatures(run.build, given.cut) if trained else given.frozen(given.flags.seed)
     parts = (given.task.train, given.task.validation, given.task.test)
     return torch.cat([frozen.of(part).mean(1) for part in parts]).cpu().numpy()
 

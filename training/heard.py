@@ -58,7 +58,7 @@ class Ear:
     @torch.no_grad()
     def hear(self, crops):
         """Features averaged over each track's crops (N, D), and probabilities (N, G) or None, as arrays."""
-        features = FrozenFeatures(self.backbone, self.cut).of(crops)
+        features = FrozenFeatures(lambda: self.backbone, self.cut).of(crops)
         says = apply(self.head, features).mean(1).softmax(1).cpu().numpy() if self.head else None
         return features.mean(1).cpu().numpy(), says
 

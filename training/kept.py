@@ -50,11 +50,13 @@ class Kept:
         right = isinstance(content, dict) and content.get("what") == [self.shelf.name, self.made_by, part]
         return content.get("kept") if right else None
 
-    def features(self, part, shape):
-        """The features of a split, of this ``shape`` (N, C, D), or None as :meth:`read` says it."""
+    def features(self, part, num_tracks, num_crops):
+        """The features (N, C, D) of a split of so many, or None as :meth:`read` says it."""
         found = self.read(part)
-        right = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.shape == shape
-        return found if right and found.sum().isfinite() else None  # which takes a tenth of looking at each
+        right = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.ndim == 3
+        if not right or found.shape[:2] != (num_tracks, num_crops):
+            return None
+        return found if found.sum().isfinite() else None  # which takes a tenth of looking at each
 
     def fitted(self, buffers):
         """What training tracks made of a network's ``buffers`` {name: tensor}, of their shapes; None as above."""

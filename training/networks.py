@@ -91,12 +91,13 @@ KINDS = {
 }
 
 
-def state_of(network, classifier):
-    """The weights that transfer.pth has to hold for the record ``network``."""
+def state_of(network, build, head):
+    """The weights that transfer.pth has to hold for the record ``network``; ``build()`` is what is below ``head``."""
     if network.saved_whole:
-        return classifier.state_dict()
-    kept = ("head.", "backbone.rulers.")
-    return {name: value for name, value in classifier.state_dict().items() if name.startswith(kept)}
+        return Classifier(build(), head).state_dict()
+    rulers = build().rulers.state_dict() if network.layers & {*RULERS} else {}
+    parts = {"backbone.rulers.": rulers, "head.": head.state_dict()}
+    return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
 
 
 def load_classifier(result, experiment, device):
@@ -112,7 +113,7 @@ def load_classifier(result, experiment, device):
         check_digest(experiment.folder / "pre.pth", network.pretrained)
         head = heads.genre_head(network.num_features, len(result.genres), **network.head)
         classifier = Classifier(network.backbone_of(experiment), head)
-        expected = state_of(network, classifier)
+        expected = state_of(network, lambda: classifier.backbone, head)
         if set(weights) != set(expected):
             raise KeyError
         classifier.load_state_dict({**classifier.state_dict(), **weights})
