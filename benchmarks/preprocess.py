@@ -3,7 +3,8 @@
     python -m benchmarks.preprocess
 
 Converts made-up mp3 files: 30 s, 44.1 kHz, stereo, 256 kbit/s. The three take turns, the ratios are medians over the
-turns, and processes are started before: what is measured is how a large collection goes on. Prints a Markdown table.
+turns, with the lowest and the highest, and processes are started before: what is measured is how a large collection goes
+on. Prints a Markdown table.
 """
 
 import os
@@ -41,6 +42,7 @@ import librosa
 import numpy as np
 import soundfile
 
+from benchmarks.steps import spread
 from data import extractors, logmel
 from data.collection import Track
 from data.workers import convert_one, pool_for
@@ -108,9 +110,9 @@ def by_librosa(path):
 
 def print_table(cores, turns):
     decoding, preprocessing, serial = (statistics.median(rates) for rates in zip(*turns, strict=True))
-    of_decoding = statistics.median(turn[1] / turn[0] for turn in turns)
-    times = statistics.median(turn[1] / turn[2] for turn in turns)
-    cells = [cores, f"{decoding:.1f}", f"{preprocessing:.1f}", f"{of_decoding:.2f}", f"{serial:.1f}", f"{times:.2f}"]
+    of_decoding = spread([turn[1] / turn[0] for turn in turns], 2)
+    times = spread([turn[1] / turn[2] for turn in turns], 2)
+    cells = [cores, f"{decoding:.1f}", f"{preprocessing:.1f}", of_decoding, f"{serial:.1f}", times]
     for row in (HEADER, ["---:"] * len(HEADER), cells):
         print("|", " | ".join(map(str, row)), "|")
 
