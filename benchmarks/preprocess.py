@@ -3,8 +3,8 @@
     python -m benchmarks.preprocess
 
 Converts made-up mp3 files: 30 s, 44.1 kHz, stereo, 256 kbit/s. The three take turns, the ratios are medians over the
-turns, with the lowest and the highest, and processes are started before: what is measured is how a large collection goes
-on. Prints a Markdown table.
+turns, with the lowest and the highest, and processes are started before: what is measured is how a large collection
+goes on. Prints a Markdown table.
 """
 
 import os
