@@ -73,6 +73,50 @@ def test_where_all_is_kept_no_network_is_made(run, monkeypatch):
     assert same_result(first, run()[0])
 
 
+def test_the_label_curve_is_the_same_where_the_network_was_made_in_between(run):
+    """Which draws its weights, and a head of hidden layers draws its own."""
+    curves = []
+    for keep in ("--no-keep_features", "--keep_features", "--keep_features"):
+        folder, *_ = run(f"--protocol mlp --num_crops 2 --hidden 8 --num_epochs 2 --train_sizes 12 {keep}")
+        curves.append((folder / "label_curve.csv").read_bytes())
+    assert curves[0] == curves[1] == curves[2]
+
+
+def test_weights_that_are_exchanged_while_a_run_goes_on_are_not_taken_for_the_others(run, monkeypatch):
+    file, real = run.home.experiment / "pre.pth", kept.shelf_of
+    other = {name: one + 1 for name, one in torch.load(file, weights_only=True).items()}
+
+    def shelf_of(*args):
+        shelf = real(*args)
+        utils.save_weights(file, other)
+        return shelf
+
+    monkeypatch.setattr("training.given.shelf_of", shelf_of)
+    with pytest.raises(utils.UserError, match=r"pre\.pth is damaged, or not what the result was made with"):
+        run()
+    assert not files(run)
+
+
+def test_what_may_not_be_read_is_not_there(tmp_path):
+    """As the folder of somebody else; as root may read that, too, here a name that no system takes."""
+    for shelf in (tmp_path / ("long" * 100), tmp_path / "file" / "below"):
+        (tmp_path / "file").touch()
+        one = kept.Kept(shelf, {})
+        assert not one.has("training")
+        assert one.read("training") is None
+
+
+def test_what_is_only_to_be_read_is_read(tmp_path, monkeypatch):
+    one = kept.Kept(tmp_path / "shelf" / "tiny_0123456789abcdef", {})
+    one.write("training", torch.ones(3, 1, 2))
+
+    def refuse(*args, **options):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert torch.equal(one.features("training", 3, 1), torch.ones(3, 1, 2))
+
+
 def test_what_the_next_run_asks_differently_of_the_same_features_is_kept(run):
     run()
     for flags in ("--seed 3 --num_seeds 2", "--train_sizes 6,24", "--save_features", "--label_fraction 0.5"):
@@ -145,6 +189,10 @@ def forge(file, **changes):
     lambda file: forge(file, kept=torch.zeros(3, 2, 512)), lambda file: forge(file, kept="text"),
     lambda file: forge(file, kept=torch.zeros(24, 1, 512)), lambda file: forge(file, kept=torch.zeros(24, 1024)),
     lambda file: forge(file, kept=torch.full((24, 2, 512), torch.nan)), lambda file: utils.save_weights(file, [1]),
+    lambda file: forge(file, kept=torch.zeros(24, 2, 512).to_sparse()),
+    lambda file: forge(file, kept=torch.zeros(24, 2, 512, device="meta")),
+    lambda file: forge(file, kept=torch.nn.Parameter(torch.zeros(24, 2, 512))),
+    lambda file: forge(file, kept=torch.zeros(24, 2, 0)),
 ])  # fmt: skip
 def test_what_is_damaged_or_foreign_is_made_again(run, damage):
     first, *_ = run()
@@ -172,7 +220,7 @@ def test_splits_that_are_not_equally_wide_are_made_again(run):
 @pytest.mark.parametrize("what", [
     torch.ones(3), "text", {}, {"rulers.kmeans.mean": torch.zeros(3)},
     lambda right: {**right, "rulers.kmeans.mean": torch.zeros(3)}, lambda right: {**right, "more": torch.zeros(3)},
-    lambda right: dict.fromkeys(right, "text"),
+    lambda right: dict.fromkeys(right, "text"), lambda right: {name: one.to_sparse() for name, one in right.items()},
 ])  # fmt: skip
 def test_foreign_buffers_are_fitted_anew(run, what):
     flags = "--protocol linear --layer backbone+kmeans"

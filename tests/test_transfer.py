@@ -226,12 +226,12 @@ def test_frozen_means_frozen(run, monkeypatch, protocol):
     """The backbone that comes out is the one that went in, to every buffer; and transfer.pth holds only the head."""
     seen = []
     real = transfer.Run
-    monkeypatch.setattr(transfer, "Run", lambda classifier, *rest: seen.append(classifier) or real(classifier, *rest))
+    monkeypatch.setattr(transfer, "Run", lambda build, *rest: seen.append(build) or real(build, *rest))
     folder, _ = run(f"--protocol {protocol} --num_epochs 2 --hidden 8 --num_seeds 2")
     before = weights_of(run.pretrained.experiment / "pre.pth")
     assert len(seen) == {"linear": 1, "mlp": 2}[protocol]  # logistic regression is the same for every seed
-    for classifier in seen:
-        state = classifier.backbone.state_dict()
+    for build in seen:
+        state = build().state_dict()
         assert len(state) > 30
         assert all(torch.equal(tensor, before[f"backbone.{name}"]) for name, tensor in state.items())
     assert {name.split(".")[0] for name in weights_of(folder / "transfer.pth")} == {"head"}

@@ -36,7 +36,10 @@ class Kept:
 
     def has(self, part):
         """Whether there is something, for all that is known without reading it."""
-        return self.shelf is not None and self.file(part).is_file()
+        try:
+            return self.shelf is not None and self.file(part).is_file()
+        except OSError:  # of a folder that is not ours to read
+            return False
 
     def read(self, part):
         """What :meth:`write` was given, or None where that is not there, or damaged, or of something else."""
@@ -44,17 +47,19 @@ class Kept:
             return None
         try:
             content = utils.load_weights(self.file(part), mapped=True)
-            os.utime(self.file(part))
-        except (utils.UserError, OSError):
+        except utils.UserError:
             return None
+        with contextlib.suppress(OSError):  # who may only read it cannot say that it was used
+            os.utime(self.file(part))
         right = isinstance(content, dict) and content.get("what") == [self.shelf.name, self.made_by, part]
         return content.get("kept") if right else None
 
     def features(self, part, num_tracks, num_crops):
         """The features (N, C, D) of a split of so many, or None as :meth:`read` says it."""
         found = self.read(part)
-        right = isinstance(found, torch.Tensor) and found.dtype == torch.float32 and found.ndim == 3
-        if not right or found.shape[:2] != (num_tracks, num_crops):
+        if not is_plain(found) or found.dtype != torch.float32 or found.ndim != 3:
+            return None
+        if found.shape[:2] != (num_tracks, num_crops) or not found.shape[2]:
             return None
         return found if found.sum().isfinite() else None  # which takes a tenth of looking at each
 
@@ -63,7 +68,7 @@ class Kept:
         found = self.read("fitted")
         if not isinstance(found, dict) or set(found) != set(buffers):
             return None
-        right = (isinstance(one, torch.Tensor) and fits(one, buffers[name]) for name, one in found.items())
+        right = (is_plain(one) and fits(one, buffers[name]) for name, one in found.items())
         return found if all(right) else None
 
     def write(self, part, kept):
@@ -79,6 +84,12 @@ class Kept:
                 utils.save_weights(self.file(part), content)
         except (utils.UserError, OSError) as error:
             print(f"note: the features are not kept this time: {error}")
+
+
+def is_plain(found):
+    """Whether what was read is a tensor of numbers in memory, and nothing more that a weight file can hold."""
+    strided = isinstance(found, torch.Tensor) and found.layout == torch.strided
+    return strided and found.device.type == "cpu" and not found.requires_grad
 
 
 def fits(found, buffer):

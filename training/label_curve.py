@@ -21,9 +21,9 @@ def label_curve(task, frozen, sizes, seeds, options, recipe, batch_size=None):
     rows = []
     for size in utils.progress(sizes, desc="label curve"):
         for seed in seeds:
-            utils.set_seed(seed)
             tracks = task.subset(size, seed)
             features, labels = frozen.of(task.train, tracks), task.labels[0][tracks]
+            utils.set_seed(seed)  # whatever was drawn by now, or was not, since it was kept
             one = dataclasses.replace(recipe, seed=seed, batch_size=batch_size_for(batch_size, size), quiet=True)
             head, _, _ = fit_head(features, labels, validation, validation_labels, len(task.genres), options, one)
             f1, loss = score(head, features, labels)

@@ -64,6 +64,12 @@ class Network:
         return KINDS[self.kind](self, experiment)
 
 
+def pretrained(network, experiment):
+    """The experiment's network up to the layer; raises :class:`utils.UserError` for another than the record's."""
+    check_digest(experiment.folder / "pre.pth", network.pretrained)
+    return experiment.method().encoder(network.layer, experiment.settings.num_rows)
+
+
 def untrained(network, experiment):
     """The architecture whose weights the labels train: the experiment's up to the layer, or a bare backbone."""
     if network.method:
@@ -81,7 +87,7 @@ def bare(network, experiment):
 
 # kind → (record, experiment) → module
 KINDS = {
-    "encoder": lambda network, experiment: experiment.method().encoder(network.layer, experiment.settings.num_rows),
+    "encoder": pretrained,
     "random": bare,
     "trained": untrained,
     "statistics": lambda network, experiment: rulers.BandStatistics(experiment.settings.n_mels),
@@ -110,7 +116,6 @@ def load_classifier(result, experiment, device):
     weights = utils.load_weights(file, device)
     try:
         network = Network(**result.network)
-        check_digest(experiment.folder / "pre.pth", network.pretrained)
         head = heads.genre_head(network.num_features, len(result.genres), **network.head)
         classifier = Classifier(network.backbone_of(experiment), head)
         expected = state_of(network, lambda: classifier.backbone, head)
