@@ -71,7 +71,10 @@ def load_model(model_file_path=""):
 
 
 def get_scene_embeddings(audio, model):
-    """audio (B, S) float32 from −1 to 1, at ``model.sample_rate`` → (B, D) float32, on the model's device."""
+    """audio (B, S) from −1 to 1, at ``model.sample_rate`` → (B, D) float32, on the model's device.
+
+    Raises :class:`utils.UserError` for what is no such audio.
+    """
     return _in_parts(model.scenes, audio, model)
 
 
@@ -84,7 +87,11 @@ def get_timestamp_embeddings(audio, model):
 
 @torch.no_grad()
 def _in_parts(embed, audio, model):
+    if not isinstance(audio, torch.Tensor) or not audio.is_floating_point():
+        raise utils.UserError("audio must be a tensor of floating-point numbers from -1 to 1")
     if audio.ndim != 2 or not audio.numel():
         raise utils.UserError(f"audio must be (n_sounds, n_samples), not {tuple(audio.shape)}")
+    if not audio.isfinite().all():
+        raise utils.UserError("audio holds values that are not finite numbers")
     device = next(model.parameters()).device
-    return torch.cat([embed(part.to(device)) for part in audio.split(SOUNDS_AT_ONCE)])
+    return torch.cat([embed(part.to(device, torch.float32)) for part in audio.split(SOUNDS_AT_ONCE)])

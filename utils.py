@@ -120,10 +120,19 @@ def script_parser(doc):
 
 def answer_first(parser):
     """Answers --help and wrong flags. What is imported next makes a million objects that stay to the end: nobody
-    looks among them for garbage, neither while there are more of them every moment nor when the program ends."""
+    looks among them for garbage, neither while there are more of them every moment nor when the program ends. Ctrl-C
+    among the imports just ends it. :func:`run` puts both back."""
     parser.parse_args()
-    gc.disable()  # :func:`run` enables it
+    gc.disable()
     atexit.register(gc.freeze)
+    _if_handled_by(signal.default_int_handler, signal.SIG_DFL)
+
+
+def _if_handled_by(one, other):
+    """Ctrl-C is handled by ``other`` from now on, if by ``one`` until now: a background job may not hear it."""
+    main_thread = threading.current_thread() is threading.main_thread()  # no other may say so
+    if main_thread and signal.getsignal(signal.SIGINT) is one:
+        signal.signal(signal.SIGINT, other)
 
 
 def run(main, parser, argv=None):
@@ -133,6 +142,7 @@ def run(main, parser, argv=None):
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+    _if_handled_by(signal.SIG_DFL, signal.default_int_handler)
     if os.environ.pop(CALLED, None):
         threading.Thread(target=_end_with_caller, daemon=True).start()
     try:

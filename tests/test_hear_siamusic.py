@@ -60,6 +60,12 @@ def test_between_its_own_moments_the_network_is_itself(shipped):
     torch.testing.assert_close(embeddings[:, :: shipped.parts], own, atol=1e-4, rtol=1e-4)
 
 
+def test_of_another_precision_sounds_have_the_same_embeddings(shipped):
+    audio = noise(1, 1, shipped)
+    same = hear_siamusic.get_scene_embeddings(audio, shipped)
+    assert torch.equal(hear_siamusic.get_scene_embeddings(audio.double(), shipped), same)
+
+
 @pytest.mark.parametrize("samples", [1, 1000, 30000])
 def test_short_and_silent_sounds_have_embeddings(shipped, samples):
     for audio in (torch.zeros(2, samples), torch.full((2, samples), 0.5)):
@@ -72,5 +78,11 @@ def test_short_and_silent_sounds_have_embeddings(shipped, samples):
 def test_what_is_no_batch_of_sounds_is_refused(shipped):
     with pytest.raises(utils.UserError, match="n_sounds, n_samples"):
         hear_siamusic.get_scene_embeddings(torch.zeros(100), shipped)
+    for audio in (torch.zeros(1, 100, dtype=torch.int16), [[0.0] * 100]):
+        with pytest.raises(utils.UserError, match="floating-point"):
+            hear_siamusic.get_scene_embeddings(audio, shipped)
+    for wrong in (torch.nan, torch.inf):
+        with pytest.raises(utils.UserError, match="not finite"):
+            hear_siamusic.get_timestamp_embeddings(torch.full((1, 100), wrong), shipped)
     with pytest.raises(utils.UserError, match="no experiment"):
         hear_siamusic.load_model("nowhere")

@@ -44,6 +44,18 @@ def test_garbage_is_looked_for_while_main_runs_neither_before_nor_at_the_end():
     assert done.stdout.splitlines() == ["False True", "True False", "True False"]
 
 
+@pytest.mark.parametrize(("where", "status", "last"), [
+    ("stop()", -signal.SIGINT, ""),
+    ("utils.run(lambda args: stop(), parser)", 130, "stopped: run the same command again\n"),
+])  # fmt: skip
+def test_ctrl_c_has_no_traceback_among_the_imports_either(where, status, last):
+    begin = "import argparse, os, signal, utils; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    begin += "; parser = argparse.ArgumentParser(); stop = lambda: os.kill(os.getpid(), signal.SIGINT)"
+    run = f"{begin}; utils.answer_first(parser); {where}"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, last)
+
+
 @pytest.mark.parametrize("code", ["[print(n) for n in range(100_000)]", "print(1)"])
 def test_who_reads_the_first_lines_only_is_told_of_no_error(code):
     main = f"lambda args: [time.sleep(1), {code}]"
