@@ -47,7 +47,7 @@ def cut(num_crops=3, **options):
 def test_extracting_moves_no_buffer_and_keeps_the_mode(name, training):
     backbone = backbones.build(name).train(training)
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
-    out = extract(backbone, [torch.randn(4, 1, 32, 40), torch.randn(2, 1, 32, 40)], CPU)
+    out = extract(backbone, [torch.randn(4, 1, 32, 40), torch.randn(2, 1, 32, 40)], 6, CPU)
     assert out.shape == (6, 512)
     assert not out.requires_grad
     assert {module.training for module in backbone.modules()} == {training}

@@ -57,4 +57,4 @@ class ExperimentFeatures(Extractor):
         starts = self.crops.even_starts(tracks[:1], self.num_frames, self.num_crops)[0]
         with self.lock:
             x = self.normalise(self.crops.crop(tracks, starts, self.num_frames))
-            return extract(self.encoder, [x], self.device).mean(0, keepdim=True).cpu().numpy()
+            return extract(self.encoder, [x], len(x), self.device).mean(0, keepdim=True).cpu().numpy()

@@ -63,10 +63,11 @@ class Cut:
         tracks = torch.arange(len(crops)) if tracks is None else tracks
         num_tracks = len(tracks)
         width = getattr(network, "num_features", 1)
-        utils.check_memory(2 * 4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")  # cat copies
+        utils.check_memory(4 * num_tracks * self.num_crops * width, f"--num_crops {self.num_crops}")
 
         def work(tracks):
-            return extract(network, self.views(crops, tracks, desc), self.device, self.bf16)
+            number = len(tracks) * self.num_crops
+            return extract(network, self.views(crops, tracks, desc), number, self.device, self.bf16)
 
         features = shared_out(work, tracks).view(num_tracks, self.num_crops, -1)
         if not features.sum().isfinite():
@@ -85,15 +86,21 @@ class WholeVectors:
 
 
 @torch.no_grad()
-def extract(network, batches, device, bf16=False):
-    """Run a network in eval mode over batches (B, 1, F, T) → (N, D) float32, on the device.
+def extract(network, batches, number, device, bf16=False):
+    """Run a network in eval mode over batches (B, 1, F, T) of ``number`` crops → (N, D) float32, on the device.
 
-    Every module comes back in the mode it was in.
+    Every module comes back in the mode it was in. The features may fill much of the memory: there is no copy of them.
     """
     modes = {module: module.training for module in network.modules()}
     network.eval()
+    features, done = None, 0
     with utils.autocast(device, bf16):
-        features = torch.cat([network(x).float() for x in batches])
+        for x in batches:
+            part = network(x)
+            if features is None:
+                features = part.new_empty(number, *part.shape[1:], dtype=torch.float32)
+            features[done : done + len(x)] = part
+            done += len(x)
     for module, training in modes.items():
         module.training = training
     return features
@@ -159,11 +166,14 @@ class FrozenFeatures:
         missing = tracks[~there[tracks]]
         if len(missing):
             new = self.cut.extract(self.network, crops, missing)
-            if features is None:
-                features = new.new_empty(len(crops), *new.shape[1:])
-            features[missing], there[missing] = new, True
+            if torch.equal(missing, every):
+                features = new  # which may fill much of the memory: no copy
+            else:
+                features = new.new_empty(len(crops), *new.shape[1:]) if features is None else features
+                features[missing] = new
+            there[missing] = True
             self.known[crops] = features, there
-            if self.kept and len(missing) == len(crops):  # in one pass, so that the next run has the same digits
+            if self.kept and features is new:  # made in one pass, so that the next run has the same digits
                 self.kept.write(split_of(crops), features.cpu())
         return features if torch.equal(tracks, every) else features[tracks]
 

@@ -70,7 +70,7 @@ class Ear:
         pieces = [settings.decode(torch.from_numpy(array)) for array in arrays if array is not None]  # None: silent
         known = logmel.known_bands(path, settings) if settings.kind == "spectrogram" else settings.num_rows
         x = crops_of_file(pieces, cut.num_frames, cut.num_crops, cut.normalise, settings, known).to(cut.device)
-        return extract(self.backbone, x.split(cut.batch_size), cut.device, cut.bf16).mean(0).cpu().numpy()
+        return extract(self.backbone, x.split(cut.batch_size), len(x), cut.device, cut.bf16).mean(0).cpu().numpy()
 
 
 def named(experiment, name):
